@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Contracts of the kernels: the hot loops that have variants per instruction set. A kernel sees plain pointers and sizes,
+ * never a tensor or a model. reference_*.c holds the specification of each in portable C; a variant must give the same bytes
+ * for every input, read nothing outside the buffers described here, and write nothing but its output.
+ *
+ * Packed weights. int8 matrices [n][k] are stored as blocks of 16 rows by 4 columns, [ceil(n/16)][ceil(k/4)][16][4], padded
+ * with zeros. Float matrices are stored as [ceil(n/16)][k][16]. Depthwise weights [taps][channels] have their channels padded
+ * to a multiple of 16. Per-channel arrays (init, multiplier, scale, bias) have ceil(n/16)*16 entries, padded with zeros.
+ *
+ * Rows by pointer. A GEMM row is the concatenation of `taps` segments of `segment` elements; segment t of row i starts at
+ * a[t * a_stride + i]. A plain matrix has one tap; a convolution has one per kernel position, with padded positions pointing
+ * to a buffer of zero points. `segment` is a multiple of 4 unless taps == 1; then exactly `segment` elements may be read. */
+#ifndef E8_KERNEL_H
+#define E8_KERNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define E8_NR 16 /* output channels of a packed block */
+
+/* What happens to an int32 accumulator on its way to an int8 output, per output channel c:
+ *   acc  = init[c] + sum over k of a[k] * w[c][k]                                   (int32, exact)
+ *   acc += rne(float32(residual - residual_zero) * residual_multiplier[c])           (when residual != NULL)
+ *   out  = clamp(rne(float32(acc) * multiplier[c]) + zero_point, low, high)
+ *   out  = table[out + 128]                                                          (when table != NULL)
+ * weight_sum[c] = sum over k of w[c][k], for kernels that shift activations to unsigned. */
+struct e8_requant {
+    const int32_t *init;
+    const float *multiplier;
+    const int32_t *weight_sum;
+    const float *residual_multiplier;
+    const int8_t *table;
+    int32_t zero_point, low, high, residual_zero;
+};
+
+/* out[i * out_stride + c] for i < m, c < n. */
+struct e8_gemm_s8 {
+    size_t m, n, taps, segment;
+    const int8_t *const *a;
+    size_t a_stride;
+    const int8_t *w;
+    const int8_t *residual; /* residual[i * residual_stride + c] or NULL; may be the same memory as out */
+    size_t residual_stride;
+    int8_t *out;
+    size_t out_stride;
+    void *scratch; /* E8_GEMM_S8_SCRATCH(k) bytes, 64-byte aligned */
+};
+
+/* Raw accumulators: out[i * out_stride + c] = init[c] + sum, int32, for int8 MatMul of two activations and dynamic MatMul. */
+struct e8_gemm_s8s32 {
+    size_t m, n, taps, segment;
+    const int8_t *const *a;
+    size_t a_stride;
+    const int8_t *w;
+    const int32_t *init;       /* or NULL: 0 */
+    const int32_t *weight_sum;
+    int32_t *out;
+    size_t out_stride;
+    void *scratch;
+};
+
+/* Rows that a kernel may copy to its scratch at a time, and the bytes per element it may use for that. */
+#if defined(__x86_64__) || defined(_M_X64)
+#define E8_GEMM_S8_SCRATCH(k) (32 * (((k) + 31) / 32 * 32) + 64)
+#else
+#define E8_GEMM_S8_SCRATCH(k) (16 * (((k) + 31) / 32 * 32) + 64)
+#endif
+
+/* Depthwise convolution of one row of output pixels: out[i * out_stride + c] for i < m, c < channels, from taps rows by
+ * pointer: input of tap t for pixel i is a[t * a_stride + i][c]. Weights w[t * w_stride + c]. */
+struct e8_depthwise_s8 {
+    size_t m, channels, taps;
+    const int8_t *const *a;
+    size_t a_stride;
+    const int8_t *w;
+    size_t w_stride; /* channels rounded up to 16 */
+    int8_t *out;
+    size_t out_stride;
+};
+
+/* Float GEMM: out[i][c] = clamp(fma-chain over k from bias[c] (+ residual added last), low, high). The chain is
+ * acc = bias[c]; acc = fma(a[k], w[k][c], acc) for k ascending; then acc + residual; then clamp. */
+struct e8_gemm_f32 {
+    size_t m, n, taps, segment;
+    const float *const *a;
+    size_t a_stride;
+    const float *w;          /* [ceil(n/16)][k][16] */
+    const float *bias;       /* padded, or NULL: 0 */
+    const float *scale;      /* NULL, or padded: the chain starts at 0 and fma(acc, scale[c], bias[c]) follows it (coded weights) */
+    const float *residual;
+    size_t residual_stride;
+    float *out;
+    size_t out_stride;
+    float low, high;
+};
+
+/* Float depthwise, the same shape as e8_depthwise_s8: acc = bias[c]; acc = fma(a_t[c], w_t[c], acc) for t ascending; clamp. */
+struct e8_depthwise_f32 {
+    size_t m, channels, taps;
+    const float *const *a;
+    size_t a_stride;
+    const float *w;
+    size_t w_stride;
+    const float *bias;
+    float *out;
+    size_t out_stride;
+    float low, high;
+};
+
+/* Every hot loop with variants. Filled with the reference, then overwritten by each level that the CPU has. */
+struct e8_kernels {
+    const char *level;
+    void (*gemm_s8)(const struct e8_gemm_s8 *g, const struct e8_requant *q);
+    void (*gemm_s8s32)(const struct e8_gemm_s8s32 *g);
+    void (*depthwise_s8)(const struct e8_depthwise_s8 *g, const struct e8_requant *q);
+    void (*gemm_f32)(const struct e8_gemm_f32 *g);
+    void (*depthwise_f32)(const struct e8_depthwise_f32 *g);
+    /* Codes of `bits` (8 or 16: stored whole; others bit-packed, little-endian) to float, count elements. */
+    void (*quantise)(const float *x, int8_t *y, size_t count, float inverse_scale, int32_t zero_point);
+    void (*dequantise)(const int8_t *x, float *y, size_t count, float scale, int32_t zero_point);
+    void (*lookup)(const int8_t *x, int8_t *y, size_t count, const int8_t *table);
+    /* y = clamp(((x0 - zero0) * m0 + (x1 - zero1) * m1 + 2^(shift-1)) >> shift) + zero, multipliers below 2^15. */
+    void (*add_s8)(const int8_t *x0, const int8_t *x1, int8_t *y, size_t count, const struct e8_add_s8 *p);
+    /* y = requantise((x0 - zero0) * (x1 - zero1) * multiplier). */
+    void (*mul_s8)(const int8_t *x0, const int8_t *x1, int8_t *y, size_t count, const struct e8_mul_s8 *p);
+    void (*max_s8)(const int8_t *const *a, size_t taps, size_t count, int8_t *y); /* y[c] = max over taps of a[t][c] */
+    void (*sum_s8)(const int8_t *const *a, size_t taps, size_t count, int32_t *y); /* y[c] += sum over taps of a[t][c] */
+};
+
+struct e8_add_s8 {
+    int32_t zero0, zero1, multiplier0, multiplier1, shift, zero, low, high;
+};
+
+struct e8_mul_s8 {
+    int32_t zero0, zero1, zero, low, high;
+    float multiplier;
+};
+
+/* Levels in ascending order; each overwrites what it improves. */
+void e8_init_reference(struct e8_kernels *k);
+
+/* The kernels of the best level that the CPU has within the caller's mask. */
+const struct e8_kernels *e8_kernels_for_cpu(void);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "model.h"
+
+/* The private content of e8_session. */
+struct session {
+    const struct model *model;
+    const struct e8_kernels *kernels;
+    uint8_t *arena, *shared, *thread;
+    size_t thread_bytes;
+    uint32_t threads;
+    e8_parallel parallel;
+    void *parallel_context;
+    e8_hook hook;
+    void *hook_context;
+    e8_clock clock;
+    void *clock_context;
+    uint64_t *ticks;
+};
+
+_Static_assert(sizeof(struct session) <= sizeof(e8_session), "e8_session is too small for its content");
+
+static struct session *session_of(e8_session *session)
+{
+    return (struct session *)(void *)session->opaque;
+}
+
+e8_status e8_session_init(e8_session *session, const e8_model *model, void *arena, size_t bytes, uint32_t threads)
+{
+    if (!session || !model || !arena || threads == 0) return E8_ERR_ARGUMENT;
+    size_t needed = e8_model_arena(model, threads);
+    if (((uintptr_t)arena & 63u) || bytes < needed) return E8_ERR_ARENA;
+    const struct model *m = model_of(model);
+    uint8_t *base = arena;
+    struct session s = {
+        .model = m,
+        .kernels = e8_kernels_for_cpu(),
+        .arena = base,
+        .shared = base + size_align(m->activation_bytes, 64),
+        .thread_bytes = (size_t)size_align(m->scratch_thread, 64),
+        .threads = threads,
+    };
+    s.thread = s.shared + size_align(m->scratch_shared, 64);
+    memset(arena, 0, needed);
+    memset(session, 0, sizeof *session);
+    memcpy(session, &s, sizeof s);
+    return E8_OK;
+}
+
+void e8_session_parallel(e8_session *session, e8_parallel parallel, void *context)
+{
+    session_of(session)->parallel = parallel;
+    session_of(session)->parallel_context = context;
+}
+
+void e8_session_hook(e8_session *session, e8_hook hook, void *context)
+{
+    session_of(session)->hook = hook;
+    session_of(session)->hook_context = context;
+}
+
+void e8_session_times(e8_session *session, e8_clock clock, void *context, uint64_t *ticks)
+{
+    struct session *s = session_of(session);
+    s->clock = ticks ? clock : NULL;
+    s->clock_context = context;
+    s->ticks = ticks;
+}
+
+void *e8_session_data(e8_session *session, e8_io io, uint32_t index)
+{
+    const struct session *s = session_of(session);
+    struct tensor t;
+    const char *rule;
+    struct flat_vector list = io == E8_INPUT ? s->model->inputs : s->model->outputs;
+    if (index >= list.count) return NULL;
+    (void)tensor_decode(s->model, flat_load32(list.bytes + 4 * (size_t)index), &t, &rule);
+    return s->arena + t.offset;
+}
+
+const void *e8_session_tensor(const e8_session *session, uint32_t index)
+{
+    const struct session *s = (const struct session *)(const void *)session->opaque;
+    struct tensor t;
+    const char *rule;
+    if (index >= s->model->tensors.count) return NULL;
+    (void)tensor_decode(s->model, index, &t, &rule);
+    return t.constant ? t.data.bytes : s->arena + t.offset;
+}
+
+static e8_status run_op(const struct session *s, uint32_t index)
+{
+    struct run r = {
+        .op = model_op(s->model, index),
+        .kernels = s->kernels,
+        .arena = s->arena,
+        .shared = s->shared,
+        .thread = s->thread,
+        .thread_bytes = s->thread_bytes,
+        .threads = s->threads,
+        .parallel = s->parallel,
+        .parallel_context = s->parallel_context,
+    };
+    return model_op_type(r.op.kind)->run(&r);
+}
+
+e8_status e8_session_run(e8_session *session)
+{
+    const struct session *s = session_of(session);
+    for (uint32_t i = 0; i < s->model->ops.count; i++) {
+        if (s->hook && s->hook(s->hook_context, i, 0)) return E8_ERR_STOPPED;
+        uint64_t begin = s->clock ? s->clock(s->clock_context) : 0;
+        TRY(run_op(s, i));
+        if (s->clock) s->ticks[i] += s->clock(s->clock_context) - begin;
+        if (s->hook && s->hook(s->hook_context, i, 1)) return E8_ERR_STOPPED;
+    }
+    return E8_OK;
+}
+
+void run_parallel(const struct run *r, void (*task)(void *argument, uint32_t index), void *argument, uint32_t count)
+{
+    if (r->parallel && count > 1) {
+        r->parallel(r->parallel_context, task, argument, count);
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) task(argument, i);
+}
+
+void run_share(size_t total, size_t unit, uint32_t index, uint32_t count, size_t *begin, size_t *end)
+{
+    size_t units = total / unit + (total % unit != 0);
+    size_t each = units / count, more = units % count;
+    size_t first = index * each + (index < more ? index : more);
+    size_t last = first + each + (index < more ? 1 : 0);
+    *begin = first * unit < total ? first * unit : total;
+    *end = last * unit < total ? last * unit : total;
+}
+
+uint32_t run_tasks(const struct run *r, uint64_t work, uint64_t units)
+{
+    /* Waking a thread costs a few microseconds: about so many int8 MACs. */
+    const uint64_t worth = 100000;
+    uint64_t tasks = work / worth;
+    if (tasks > units) tasks = units;
+    if (tasks > r->threads) tasks = r->threads;
+    return tasks > 1 ? (uint32_t)tasks : 1;
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "op.h"
+
+/* Scales outside this range would under- or overflow when three of them are multiplied. */
+static const float SMALLEST_SCALE = 0x1p-40f, LARGEST_SCALE = 0x1p40f;
+
+size_t type_bytes(uint32_t type)
+{
+    static const uint8_t width[Type_COUNT] = {4, 1, 2, 4, 8, 1, 1};
+    return type < Type_COUNT ? width[type] : 0;
+}
+
+static bool decode_shape(struct flat_vector shape, struct tensor *t)
+{
+    if (shape.count > E8_MAX_RANK) return false;
+    t->rank = shape.count;
+    t->elements = 1;
+    for (uint32_t i = 0; i < shape.count; i++) {
+        t->dims[i] = flat_element_int(shape, i);
+        if (t->dims[i] < 1) return false;
+        t->elements = size_mul(t->elements, (uint64_t)t->dims[i]);
+    }
+    return t->elements <= INT32_MAX;
+}
+
+/* Scales are all positive and in range, or there is exactly one and it is 0 (an activation before calibration). */
+static bool decode_scales(const uint8_t *table, struct tensor *t, uint32_t stored)
+{
+    t->scales = flat_vector_at(table, Tensor_scale);
+    t->zero_point = flat_int(table, Tensor_zero_point, 0);
+    if (t->scales.count == 0) return t->zero_point == 0;
+    if (stored != Type_INT8 && stored != Type_INT16) return false;
+    int32_t low = stored == Type_INT8 ? -128 : -32768;
+    if (t->zero_point < low || t->zero_point > -low - 1) return false;
+    t->scale = flat_element_float(t->scales, 0);
+    if (t->scales.count == 1 && t->scale == 0.0f) return !t->constant;
+    for (uint32_t i = 0; i < t->scales.count; i++) {
+        float scale = flat_element_float(t->scales, i);
+        if (!(scale >= SMALLEST_SCALE && scale <= LARGEST_SCALE)) return false;
+    }
+    return t->constant || t->scales.count == 1;
+}
+
+static bool decode_constant(const uint8_t *table, struct tensor *t)
+{
+    uint32_t width = (uint32_t)type_bytes(t->type);
+    t->bits = flat_byte(table, Tensor_bits, 0);
+    t->group = flat_uint(table, Tensor_group, 0);
+    if (t->bits == 0) t->bits = 8 * width;
+    if (t->bits > 16 && t->bits != 8 * width) return false;
+    t->bytes = size_mul(t->elements, width);
+    /* 64-byte alignment lets kernels use aligned loads on the mapped file. */
+    return t->data.count > 0 && ((uintptr_t)t->data.bytes & 63u) == 0;
+}
+
+static bool decode_activation(const struct model *model, const uint8_t *table, struct tensor *t)
+{
+    t->offset = flat_ulong(table, Tensor_offset, 0);
+    t->first = flat_uint(table, Tensor_first, 0);
+    t->last = flat_uint(table, Tensor_last, 0);
+    if (t->offset > SIZE_CAP / 4 || (t->offset & 63u)) return false;
+    t->offset *= model->widen;
+    if (t->scales.count != 0 && t->scale == 0.0f) t->type = Type_FLOAT32;
+    t->bytes = size_mul(t->elements, type_bytes(t->type));
+    return t->first <= t->last && t->last <= model->ops.count;
+}
+
+bool tensor_decode(const struct model *model, uint32_t index, struct tensor *t, const char **rule)
+{
+    memset(t, 0, sizeof *t);
+    const uint8_t *table = flat_element_table(model->tensors, index);
+    t->index = index;
+    t->type = flat_byte(table, Tensor_type, 0);
+    t->data = flat_vector_at(table, Tensor_data);
+    t->constant = flat_field_at(table, Tensor_data) != NULL;
+    *rule = "tensor.type";
+    if (t->type >= Type_COUNT) return false;
+    *rule = "tensor.shape";
+    if (!decode_shape(flat_vector_at(table, Tensor_shape), t)) return false;
+    *rule = "tensor.scale";
+    if (!decode_scales(table, t, t->type)) return false;
+    *rule = t->constant ? "tensor.data" : "tensor.place";
+    return t->constant ? decode_constant(table, t) : decode_activation(model, table, t);
+}
+
+bool op_input(const struct op *op, uint32_t i, struct tensor *t)
+{
+    const char *rule;
+    uint32_t index = i < op->inputs.count ? flat_load32(op->inputs.bytes + 4 * (size_t)i) : E8_ABSENT;
+    if (index == E8_ABSENT) {
+        memset(t, 0, sizeof *t);
+        return false;
+    }
+    (void)tensor_decode(op->model, index, t, &rule);
+    return true;
+}
+
+void op_output(const struct op *op, uint32_t i, struct tensor *t)
+{
+    const char *rule;
+    (void)tensor_decode(op->model, flat_load32(op->outputs.bytes + 4 * (size_t)i), t, &rule);
+}
+
+bool run_input(const struct run *r, uint32_t i, struct tensor *t)
+{
+    if (!op_input(&r->op, i, t)) return false;
+    /* Constants are read-only; operators never write through an input's address. */
+    t->address = t->constant ? (void *)(uintptr_t)t->data.bytes : r->arena + t->offset;
+    return true;
+}
+
+void run_output(const struct run *r, uint32_t i, struct tensor *t)
+{
+    op_output(&r->op, i, t);
+    t->address = r->arena + t->offset;
+}
+
+bool tensor_is_quantised(const struct tensor *t)
+{
+    return (t->type == Type_INT8 || t->type == Type_INT16) && t->scale > 0.0f;
+}
+
+bool tensor_is_float(const struct tensor *t)
+{
+    return t->type == Type_FLOAT32;
+}
+
+bool tensor_same_shape(const struct tensor *a, const struct tensor *b)
+{
+    if (a->rank != b->rank) return false;
+    for (uint32_t i = 0; i < a->rank; i++)
+        if (a->dims[i] != b->dims[i]) return false;
+    return true;
+}
+
+void tensor_dims8(const struct tensor *t, int32_t dims[E8_MAX_RANK])
+{
+    for (uint32_t i = 0; i < E8_MAX_RANK; i++) {
+        uint32_t lead = E8_MAX_RANK - t->rank;
+        dims[i] = i < lead ? 1 : t->dims[i - lead];
+    }
+}
