@@ -109,6 +109,9 @@ typedef struct e8_tensor {
     int32_t zero_point;
     size_t bytes;       /* of all elements in memory */
     int32_t constant;   /* 1: stored in the file */
+    size_t offset;      /* activations: place in the arena */
+    uint32_t first;     /* activations: operator that writes it (0 for a model input) */
+    uint32_t last;      /* activations: last operator that reads it (the operator count for a model output) */
 } e8_tensor;
 
 /* One operator of an open model. */
@@ -175,6 +178,11 @@ E8_API int32_t e8_model_find(const e8_model *model, e8_io io, const char *name);
  * activations wait for calibration and are computed in float32. */
 E8_API int e8_model_calibrated(const e8_model *model);
 
+/* Who wrote the file, and its JSON metadata ("" if none). 1 when the ONNX model's batch was free and is fixed in the file. */
+E8_API const char *e8_model_producer(const e8_model *model);
+E8_API const char *e8_model_metadata(const e8_model *model);
+E8_API int e8_model_dynamic_batch(const e8_model *model);
+
 /* Stored CRC-32C of the content, and the total multiply-accumulates of a run. */
 E8_API uint32_t e8_model_crc(const e8_model *model);
 E8_API uint64_t e8_model_macs(const e8_model *model);
@@ -208,6 +216,10 @@ E8_API const void *e8_session_tensor(const e8_session *session, uint32_t index);
 
 /* Run once. E8_OK, E8_ERR_STOPPED, or E8_ERR_ARGUMENT if data of the inputs cannot be used. */
 E8_API e8_status e8_session_run(e8_session *session);
+
+/* CRC-32C (Castagnoli, as RFC 3720 defines it) of `size` bytes: the checksum of the file format, for programs that write
+ * or patch files. */
+E8_API uint32_t e8_crc32c(const uint8_t *bytes, size_t size);
 
 /* CFFI-END */
 

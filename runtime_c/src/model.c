@@ -93,7 +93,7 @@ static e8_status verify_structure(struct model *m, const e8_limits *limits, e8_d
     struct flat_buffer b = {m->file + HEADER_BYTES, (uint32_t)(m->file_bytes - HEADER_BYTES)};
     uint32_t root = flat_root(b, "EDG8");
     if (root == 0 || !flat_verify_table(b, root, Model_fields, COUNT(Model_fields))) FAIL(E8_ERR_FORMAT, "model.table");
-    const uint8_t *table = b.bytes + root;
+    const uint8_t *table = m->table = b.bytes + root;
     m->tensors = flat_vector_at(table, Model_tensors);
     m->ops = flat_vector_at(table, Model_ops);
     m->inputs = flat_vector_at(table, Model_inputs);
@@ -149,7 +149,7 @@ static e8_status verify_tensors(const struct model *m, e8_diag *diag)
 }
 
 /* Constants that an operator reads plainly hold exactly their elements. */
-static bool constant_is_plain(const struct op *op, const struct op_type *type, uint32_t i, const struct tensor *t)
+static bool constant_is_plain(const struct op_type *type, uint32_t i, const struct tensor *t)
 {
     bool packed = i < 32 && (type->packed >> i & 1u);
     return packed || !t->constant || t->data.count == t->bytes;
@@ -165,7 +165,7 @@ static e8_status verify_op(struct model *m, uint32_t index, const e8_limits *lim
         uint32_t tensor = flat_load32(c.op.inputs.bytes + 4 * (size_t)i);
         if (tensor != E8_ABSENT && tensor >= m->tensors.count) return fail(diag, E8_ERR_FORMAT, "op.inputs", index, tensor);
         if (!op_input(&c.op, i, &t)) continue;
-        if (!constant_is_plain(&c.op, type, i, &t)) return fail(diag, E8_ERR_FORMAT, "tensor.data", index, tensor);
+        if (!constant_is_plain(type, i, &t)) return fail(diag, E8_ERR_FORMAT, "tensor.data", index, tensor);
         if (t.constant) swap_bytes = size_add(swap_bytes, size_align(t.data.count, 64));
     }
     for (uint32_t i = 0; i < c.op.outputs.count; i++) {
@@ -257,6 +257,9 @@ e8_status e8_model_tensor(const e8_model *model, uint32_t index, e8_tensor *tens
         .zero_point = t.zero_point,
         .bytes = (size_t)(t.constant ? t.data.count : t.bytes),
         .constant = t.constant,
+        .offset = (size_t)t.offset,
+        .first = t.first,
+        .last = t.last,
     };
     memcpy(tensor->dims, t.dims, sizeof t.dims);
     return E8_OK;
@@ -305,9 +308,29 @@ int e8_model_calibrated(const e8_model *model)
     return (int)model_of(model)->calibrated;
 }
 
+const char *e8_model_producer(const e8_model *model)
+{
+    return flat_string(model_of(model)->table, Model_producer);
+}
+
+const char *e8_model_metadata(const e8_model *model)
+{
+    return flat_string(model_of(model)->table, Model_metadata);
+}
+
+int e8_model_dynamic_batch(const e8_model *model)
+{
+    return flat_byte(model_of(model)->table, Model_dynamic_batch, 0) != 0;
+}
+
 uint32_t e8_model_crc(const e8_model *model)
 {
     return flat_load32(model_of(model)->file + HEADER_CRC);
+}
+
+uint32_t e8_crc32c(const uint8_t *bytes, size_t size)
+{
+    return crc32c(bytes, size);
 }
 
 uint64_t e8_model_macs(const e8_model *model)

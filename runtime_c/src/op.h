@@ -23,6 +23,7 @@ enum { E8_MAX_RANK = 8, E8_NO_TENSOR = -1 };
 struct model {
     const uint8_t *file;
     size_t file_bytes;
+    const uint8_t *table; /* the root */
     struct flat_vector tensors, ops, inputs, outputs;
     uint64_t activation_bytes; /* arena for activations, already multiplied by `widen` */
     uint64_t scratch_shared;   /* largest over the operators */

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graph to .e8 bytes: the 64-byte header and the FlatBuffer of schemas/model.fbs.
+
+The same graph gives the same bytes: nothing here depends on time, hash order or paths.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from typing import Any
+
+import flatbuffers
+import numpy as np
+
+from ... import schema_generated as schema
+from ...crc32c import crc32c
+from ...graph import DType, Graph, Node, Tensor
+from ...ops import operators
+from .plan import Plan, plan_arena
+
+__all__ = ["HEADER_BYTES", "MAGIC", "write"]
+
+MAGIC = b"\x89EDGE8\r\n"
+HEADER_BYTES = 64
+FORMAT_MAJOR, FORMAT_MINOR = 1, 0
+ABSENT = 0xFFFFFFFF
+PRODUCER = "edge8 0.1.0"
+_WEIGHT_ALIGNMENT = 64
+
+
+def _camel(name: str) -> str:
+    return re.sub(r"_(\w)", lambda m: m.group(1).upper(), name)
+
+
+def _data_vector(builder: Any, data: bytes) -> int:
+    """A [ubyte] vector whose bytes start at a multiple of 64 from the file's start; flatc's Python code ignores force_align."""
+    builder.StartVector(1, len(data), _WEIGHT_ALIGNMENT)
+    builder.head -= len(data)
+    builder.Bytes[builder.head : builder.head + len(data)] = data
+    builder.vectorNumElems = len(data)
+    return int(builder.EndVector())
+
+
+def _vector(builder: Any, values: Any, dtype: str) -> int:
+    return int(builder.CreateNumpyVector(np.asarray(values, dtype=dtype)))
+
+
+def _write_tensor(builder: Any, tensor: Tensor, stored: bytes | None, plan: Plan) -> int:
+    data = _data_vector(builder, stored) if stored is not None else None
+    waits = tensor.scale is None and tensor.dtype in (DType.INT8, DType.INT16) and stored is None
+    scale = np.zeros(1, "<f4") if waits else tensor.scale
+    scale_at = None if scale is None else _vector(builder, np.ravel(scale), "<f4")
+    shape = _vector(builder, tensor.shape, "<i4") if tensor.shape else None
+    name = builder.CreateString(tensor.name)
+    schema.TensorStart(builder)
+    schema.TensorAddName(builder, name)
+    if shape is not None:
+        schema.TensorAddShape(builder, shape)
+    schema.TensorAddType(builder, int(tensor.dtype))
+    if scale_at is not None:
+        schema.TensorAddScale(builder, scale_at)
+    if stored is None and scale_at is not None:
+        # Calibration writes over it in place, so it must be there even when it is 0.
+        builder.ForceDefaults(True)
+        schema.TensorAddZeroPoint(builder, tensor.zero_point)
+        builder.ForceDefaults(False)
+    if data is not None:
+        schema.TensorAddBits(builder, tensor.bits)
+        schema.TensorAddGroup(builder, tensor.group)
+        schema.TensorAddData(builder, data)
+    else:
+        place = plan.places[tensor.name]
+        schema.TensorAddOffset(builder, place.offset)
+        schema.TensorAddFirst(builder, place.first)
+        schema.TensorAddLast(builder, place.last)
+    return int(schema.TensorEnd(builder))
+
+
+def _write_op(builder: Any, graph: Graph, node: Node, index_of: dict[str, int]) -> int:
+    operator = operators()[node.op]
+    inputs = [graph.tensors[name] if name else None for name in node.inputs]
+    params = {**node.params, **operator.finish(node, inputs, [graph.tensors[name] for name in node.outputs])}
+    table = getattr(schema, node.op + "T")()
+    for key, value in params.items():
+        if not hasattr(table, _camel(key)):
+            raise ValueError(f"{node.op} has no field {key!r} in schemas/ops.fbs")
+        if isinstance(value, bytes):
+            value = np.frombuffer(value, "u1")
+        setattr(table, _camel(key), value)
+    packed = table.Pack(builder)
+    name = builder.CreateString(node.name) if node.name else None
+    ins = _vector(builder, [index_of[n] if n else ABSENT for n in node.inputs], "<u4")
+    outs = _vector(builder, [index_of[n] for n in node.outputs], "<u4")
+    schema.OpStart(builder)
+    schema.OpAddParamsType(builder, getattr(schema.Params, node.op))
+    schema.OpAddParams(builder, packed)
+    schema.OpAddInputs(builder, ins)
+    schema.OpAddOutputs(builder, outs)
+    if name is not None:
+        schema.OpAddName(builder, name)
+    return int(schema.OpEnd(builder))
+
+
+def _offsets(builder: Any, offsets: list[int]) -> int:
+    builder.StartVector(4, len(offsets), 4)
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    return int(builder.EndVector())
+
+
+def _tensor_order(graph: Graph) -> list[str]:
+    """Inputs, then tensors in the order in which the nodes mention them."""
+    order = dict.fromkeys(graph.inputs)
+    for node in graph.nodes:
+        order.update(dict.fromkeys(name for name in node.inputs if name))
+        order.update(dict.fromkeys(node.outputs))
+    return list(order)
+
+
+def _stored_bytes(graph: Graph) -> dict[str, bytes]:
+    """Packed bytes of each constant; a constant that two operators want in different layouts is an error of the caller."""
+    stored: dict[str, bytes] = {}
+    for node in graph.nodes:
+        for position, name in enumerate(node.inputs):
+            if name and graph.tensors[name].constant:
+                data = operators()[node.op].pack(node, position, graph.tensors[name])
+                if stored.setdefault(name, data) != data:
+                    raise ValueError(f"constant {name!r} is used in two layouts; give each use a tensor of its own")
+    return stored
+
+
+def write(graph: Graph) -> bytes:
+    """The .e8 file of a graph.
+
+    Args:
+        graph: in execution order; every graph output is written by a node. INT8 activations without a scale make a
+            weights-quantised file that calibration can complete.
+
+    Returns:
+        The whole file.
+    """
+    graph.check()
+    order = _tensor_order(graph)
+    index_of = {name: i for i, name in enumerate(order)}
+    plan = plan_arena(graph)
+    stored = _stored_bytes(graph)
+    builder = flatbuffers.Builder(1024 + sum(len(b) + 256 for b in stored.values()))
+    tensors = [_write_tensor(builder, graph.tensors[name], stored.get(name), plan) for name in order]
+    ops = [_write_op(builder, graph, node, index_of) for node in graph.nodes]
+    tensor_vector, op_vector = _offsets(builder, tensors), _offsets(builder, ops)
+    inputs = _vector(builder, [index_of[n] for n in graph.inputs], "<u4")
+    outputs = _vector(builder, [index_of[n] for n in graph.outputs], "<u4")
+    producer = builder.CreateString(PRODUCER)
+    metadata = builder.CreateString(json.dumps(graph.metadata, sort_keys=True)) if graph.metadata else None
+    schema.ModelStart(builder)
+    schema.ModelAddTensors(builder, tensor_vector)
+    schema.ModelAddOps(builder, op_vector)
+    schema.ModelAddInputs(builder, inputs)
+    schema.ModelAddOutputs(builder, outputs)
+    schema.ModelAddArena(builder, plan.arena)
+    schema.ModelAddProducer(builder, producer)
+    schema.ModelAddDynamicBatch(builder, graph.dynamic_batch)
+    if metadata is not None:
+        schema.ModelAddMetadata(builder, metadata)
+    builder.Finish(schema.ModelEnd(builder), b"EDG8")
+    body = bytes(builder.Output())
+    return _header(body) + body
+
+
+def _header(body: bytes, model_version: int = 0) -> bytes:
+    checked = struct.pack("<HHQI", FORMAT_MAJOR, FORMAT_MINOR, HEADER_BYTES + len(body), model_version) + bytes(HEADER_BYTES - 28)
+    return MAGIC + struct.pack("<I", crc32c(checked + body)) + checked
