@@ -61,6 +61,8 @@ class Tensor:
         bits: weights: width of a stored code, 0 = the dtype's.
         group: weights: inputs that share one scale, 0 = all of a channel.
         range: (low, high) in real numbers that calibration found, before a scale was chosen.
+        share: quantised activations: name of the tensor whose scale this one takes at calibration, "" = from its own values.
+        preset: quantised activations: (scale, zero_point) that calibration gives whatever the values are, None = from the values.
     """
 
     name: str
@@ -72,6 +74,8 @@ class Tensor:
     bits: int = 0
     group: int = 0
     range: tuple[float, float] | None = None
+    share: str = ""
+    preset: tuple[float, int] | None = None
 
     @property
     def constant(self) -> bool:

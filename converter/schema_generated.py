@@ -3753,8 +3753,29 @@ class Tensor(object):
             return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
         return 0
 
+    # Tensor
+    def Share(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(26))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return 0
+
+    # Tensor
+    def PresetScale(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(28))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Float32Flags, o + self._tab.Pos)
+        return 0.0
+
+    # Tensor
+    def PresetZeroPoint(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(30))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Int32Flags, o + self._tab.Pos)
+        return 0
+
 def TensorStart(builder):
-    builder.StartObject(11)
+    builder.StartObject(14)
 
 def TensorAddName(builder, name):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(name), 0)
@@ -3798,6 +3819,15 @@ def TensorAddFirst(builder, first):
 def TensorAddLast(builder, last):
     builder.PrependUint32Slot(10, last, 0)
 
+def TensorAddShare(builder, share):
+    builder.PrependUint32Slot(11, share, 0)
+
+def TensorAddPresetScale(builder, presetScale):
+    builder.PrependFloat32Slot(12, presetScale, 0.0)
+
+def TensorAddPresetZeroPoint(builder, presetZeroPoint):
+    builder.PrependInt32Slot(13, presetZeroPoint, 0)
+
 def TensorEnd(builder):
     return builder.EndObject()
 
@@ -3823,6 +3853,9 @@ class TensorT(object):
         offset = 0,
         first = 0,
         last = 0,
+        share = 0,
+        presetScale = 0.0,
+        presetZeroPoint = 0,
     ):
         self.name = name  # type: Optional[str]
         self.shape = shape  # type: Optional[List[int]]
@@ -3835,6 +3868,9 @@ class TensorT(object):
         self.offset = offset  # type: int
         self.first = first  # type: int
         self.last = last  # type: int
+        self.share = share  # type: int
+        self.presetScale = presetScale  # type: float
+        self.presetZeroPoint = presetZeroPoint  # type: int
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -3886,6 +3922,9 @@ class TensorT(object):
         self.offset = tensor.Offset()
         self.first = tensor.First()
         self.last = tensor.Last()
+        self.share = tensor.Share()
+        self.presetScale = tensor.PresetScale()
+        self.presetZeroPoint = tensor.PresetZeroPoint()
 
     # TensorT
     def Pack(self, builder):
@@ -3931,6 +3970,9 @@ class TensorT(object):
         TensorAddOffset(builder, self.offset)
         TensorAddFirst(builder, self.first)
         TensorAddLast(builder, self.last)
+        TensorAddShare(builder, self.share)
+        TensorAddPresetScale(builder, self.presetScale)
+        TensorAddPresetZeroPoint(builder, self.presetZeroPoint)
         tensor = TensorEnd(builder)
         return tensor
 
