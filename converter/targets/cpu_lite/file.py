@@ -47,7 +47,7 @@ def _vector(builder: Any, values: Any, dtype: str) -> int:
     return int(builder.CreateNumpyVector(np.asarray(values, dtype=dtype)))
 
 
-def _write_tensor(builder: Any, tensor: Tensor, stored: bytes | None, plan: Plan) -> int:
+def _write_tensor(builder: Any, tensor: Tensor, stored: bytes | None, plan: Plan, index_of: dict[str, int]) -> int:
     data = _data_vector(builder, stored) if stored is not None else None
     waits = tensor.scale is None and tensor.dtype in (DType.INT8, DType.INT16) and stored is None
     scale = np.zeros(1, "<f4") if waits else tensor.scale
@@ -75,6 +75,11 @@ def _write_tensor(builder: Any, tensor: Tensor, stored: bytes | None, plan: Plan
         schema.TensorAddOffset(builder, place.offset)
         schema.TensorAddFirst(builder, place.first)
         schema.TensorAddLast(builder, place.last)
+        if tensor.share:
+            schema.TensorAddShare(builder, 1 + index_of[tensor.share])
+        if tensor.preset is not None:
+            schema.TensorAddPresetScale(builder, tensor.preset[0])
+            schema.TensorAddPresetZeroPoint(builder, tensor.preset[1])
     return int(schema.TensorEnd(builder))
 
 
@@ -147,7 +152,7 @@ def write(graph: Graph) -> bytes:
     plan = plan_arena(graph)
     stored = _stored_bytes(graph)
     builder = flatbuffers.Builder(1024 + sum(len(b) + 256 for b in stored.values()))
-    tensors = [_write_tensor(builder, graph.tensors[name], stored.get(name), plan) for name in order]
+    tensors = [_write_tensor(builder, graph.tensors[name], stored.get(name), plan, index_of) for name in order]
     ops = [_write_op(builder, graph, node, index_of) for node in graph.nodes]
     tensor_vector, op_vector = _offsets(builder, tensors), _offsets(builder, ops)
     inputs = _vector(builder, [index_of[n] for n in graph.inputs], "<u4")

@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which tensors become int8, and why the others do not.
+
+`apply` turns a float graph into a quantised one: weights become codes, activations of int8 operators get the type INT8 (their
+scales are found by calibration), and Quantize/Dequantize stand where int8 and float operators meet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..errors import ConvertError
+from ..graph import DType, Graph, Node, Tensor
+from ..ops import operators
+from ..ops.base import Quantisation, Scales
+from .weights import WEIGHTS_INPUT, quantise_node
+
+__all__ = ["MODES", "Decision", "Scheme", "apply", "decide", "matches"]
+
+MODES = ("full", "weight", "float")
+# Operators with a multiply-accumulate loop: int8 pays for itself there, and data movement around them follows.
+_HEAVY = frozenset({*WEIGHTS_INPUT, "MatMul"})
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What the user asked for.
+
+    Attributes:
+        mode: ``"full"`` (weights and activations), ``"weight"`` (weights only, float32 compute) or ``"float"``.
+        bits: width of weights, 1 to 16; full quantisation takes 8.
+        group: inputs that share a weight scale, 0 = a scale per output channel.
+        weights_method: ``"max"`` or ``"mse"``, see `weights.channel_scales`.
+        min_elements: weights with no more elements than this stay float (weights quantisation).
+        min_channels: weights with no more output channels than this stay float (weights quantisation).
+        skip: nodes that stay float: a node name, ``type:<operator>`` or ``re:<regular expression on names>``.
+        io: ``"float32"`` keeps the model's own input and output types, ``"int8"`` leaves quantised ones as codes.
+        calibratable: weights quantisation marks the activations so that calibration can complete the file later.
+        node_bits: width of weights by node name, where it differs from ``bits``.
+    """
+
+    mode: str = "full"
+    bits: int = 8
+    group: int = 0
+    weights_method: str = "max"
+    min_elements: int = 0
+    min_channels: int = 0
+    skip: tuple[str, ...] = ()
+    io: str = "float32"
+    calibratable: bool = False
+    node_bits: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse unknown words and numbers out of range."""
+        if self.mode not in MODES:
+            raise ConvertError(f"unknown quantisation {self.mode!r}", rule="quant.mode", where="--quant", hint=f"Known: {', '.join(MODES)}")
+        if self.io not in ("float32", "int8"):
+            raise ConvertError(f"unknown type {self.io!r}", rule="quant.io", where="--io", hint="Known: float32, int8")
+        for name, bits in [("--bits", self.bits), *self.node_bits.items()]:
+            if not 1 <= bits <= 16:
+                raise ConvertError(f"{bits} bits per weight are outside 1 to 16", rule="quant.bits", where=name, hint="Choose 1 to 16")
+        if self.mode == "full" and self.bits != 8:
+            raise ConvertError(
+                f"full quantisation takes 8-bit weights, not {self.bits}", rule="quant.bits", where="--bits", hint="Use --quant weight"
+            )
+        if self.group < 0 or (self.group and self.mode == "full"):
+            raise ConvertError(
+                "groups of weights need weights quantisation", rule="quant.group", where="--group", hint="Use --quant weight"
+            )
+        for what, number in (("--min-elements", self.min_elements), ("--min-channels", self.min_channels)):
+            if number < 0:
+                raise ConvertError(f"{number} is negative", rule="quant.threshold", where=what)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How one node runs: ``domain`` is ``"int8"``, ``"weight"`` (int weights, float compute) or ``"float"``; ``reason`` says why not int8."""
+
+    node: str
+    op: str
+    domain: str
+    reason: str = ""
+
+
+def matches(node: Node, pattern: str) -> bool:
+    """Whether a ``--skip`` pattern names the node: its exact name, ``type:Operator`` or ``re:expression``."""
+    if pattern.startswith("type:"):
+        return node.op.lower() == pattern[5:].lower()
+    if pattern.startswith("re:"):
+        try:
+            return re.search(pattern[3:], node.name) is not None
+        except re.error as error:
+            raise ConvertError(f"not a regular expression: {error}", rule="quant.skip", where=f"--skip {pattern}") from error
+    return node.name == pattern
+
+
+def _skipped(graph: Graph, patterns: Sequence[str]) -> dict[int, str]:
+    """Node index to the pattern that names it; every pattern must name a node."""
+    found: dict[int, str] = {}
+    for pattern in patterns:
+        hits = [i for i, node in enumerate(graph.nodes) if matches(node, pattern)]
+        if not hits:
+            raise ConvertError(
+                "no node matches", rule="quant.skip", where=f"--skip {pattern}", hint="`edge8 inspect` and the report list the node names"
+            )
+        for i in hits:
+            found.setdefault(i, pattern)
+    return found
+
+
+def _no_int8_form(graph: Graph, node: Node, form: Quantisation) -> str:
+    """Why a node cannot run in int8, or the empty string."""
+    if form.scales is Scales.FLOAT:
+        return form.reason or f"{node.op} has no int8 form"
+    position = WEIGHTS_INPUT.get(node.op)
+    if position is not None:
+        weights = graph.tensors[node.inputs[position]]
+        if not weights.constant:
+            return "its weights are computed at run time"
+        if weights.dtype not in (DType.FLOAT32, DType.INT8):
+            return f"its weights are {weights.dtype.name.lower()}"
+    data = [graph.tensors[node.inputs[i]] for i in form.data if i < len(node.inputs) and node.inputs[i]]
+    if all(t.constant for t in data):
+        return "all its data are constants"
+    for tensor in [*data, *(graph.tensors[name] for name in node.outputs)]:
+        if tensor.dtype not in (DType.FLOAT32, DType.INT8):
+            return f"tensor {tensor.name!r} is {tensor.dtype.name.lower()}"
+    return ""
+
+
+def _follow_neighbours(graph: Graph, forms: list[Quantisation], reasons: list[str | None]) -> None:
+    """Operators that only move data run in int8 where their data is int8 already, or where only int8 operators read them."""
+    producer = {name: i for i, node in enumerate(graph.nodes) for name in node.outputs}
+    readers: dict[str, list[int]] = {}
+    for i, node in enumerate(graph.nodes):
+        for position, name in enumerate(node.inputs):
+            if name:
+                readers.setdefault(name, []).append(i if position in forms[i].data else -1)
+    movers = [i for i, form in enumerate(forms) if form.scales is Scales.SAME and reasons[i] is None]
+    waiting = set(movers)
+
+    def is_int8(i: int) -> bool:
+        return reasons[i] is None and i not in waiting
+
+    for i in movers:
+        sources = [producer.get(graph.nodes[i].inputs[p], -1) for p in forms[i].data if p < len(graph.nodes[i].inputs)]
+        if any(s >= 0 and is_int8(s) for s in sources):
+            waiting.discard(i)
+    for i in reversed(movers):
+        users = [u for name in graph.nodes[i].outputs for u in readers.get(name, [])]
+        outside = any(name in graph.outputs for name in graph.nodes[i].outputs)
+        if users and not outside and all(u >= 0 and is_int8(u) for u in users):
+            waiting.discard(i)
+    for i in waiting:
+        reasons[i] = "only moves data between float operators"
+
+
+def _drop_light_islands(graph: Graph, forms: list[Quantisation], reasons: list[str | None]) -> None:
+    """Int8 regions without any multiply-accumulate operator cost two conversions and gain nothing: they stay float.
+
+    A graph without such operators at all is left as it is.
+    """
+    if not any(reasons[i] is None and node.op in _HEAVY for i, node in enumerate(graph.nodes)):
+        return
+    region = list(range(len(graph.nodes)))
+
+    def find(i: int) -> int:
+        while region[i] != i:
+            region[i] = region[region[i]]
+            i = region[i]
+        return i
+
+    producer = {name: i for i, node in enumerate(graph.nodes) for name in node.outputs}
+    for i, node in enumerate(graph.nodes):
+        if reasons[i] is not None:
+            continue
+        for position in forms[i].data:
+            source = producer.get(node.inputs[position], -1) if position < len(node.inputs) else -1
+            if source >= 0 and reasons[source] is None:
+                region[find(i)] = find(source)
+    heavy = {find(i) for i, node in enumerate(graph.nodes) if reasons[i] is None and node.op in _HEAVY}
+    for i in range(len(graph.nodes)):
+        if reasons[i] is None and find(i) not in heavy:
+            reasons[i] = "an int8 island without multiply-accumulate operators would only add conversions"
+
+
+def _weights_reason(graph: Graph, node: Node, scheme: Scheme) -> str:
+    """Why a node's weights stay float in weights quantisation, or the empty string."""
+    position = WEIGHTS_INPUT.get(node.op)
+    if position is None:
+        return "no weights"
+    weights = graph.tensors[node.inputs[position]]
+    if not weights.constant or weights.dtype is not DType.FLOAT32:
+        return "its weights are not float constants"
+    channels = weights.shape[-1 if node.op == "DepthwiseConv2D" else 0]
+    if weights.elements <= scheme.min_elements:
+        return f"{weights.elements} weights are not more than --min-elements {scheme.min_elements}"
+    if channels <= scheme.min_channels:
+        return f"{channels} output channels are not more than --min-channels {scheme.min_channels}"
+    return ""
+
+
+def _decision(graph: Graph, index: int, scheme: Scheme, reason: str | None, skipped: bool) -> Decision:
+    """Int8, or else codes for the weights alone where nothing forbids them, or else float."""
+    node = graph.nodes[index]
+    if reason is None:
+        return Decision(node.name, node.op, "int8")
+    coded = not skipped and not _weights_reason(graph, node, scheme)
+    return Decision(node.name, node.op, "weight" if coded else "float", reason)
+
+
+def decide(graph: Graph, scheme: Scheme) -> list[Decision]:
+    """How each node of a float graph will run, in order, without changing the graph.
+
+    Raises:
+        ConvertError: a ``skip`` pattern names no node.
+    """
+    skipped = _skipped(graph, scheme.skip)
+    if scheme.mode == "float":
+        return [Decision(node.name, node.op, "float", "float model") for node in graph.nodes]
+    forms = [operators()[node.op].quantisation(node, graph) for node in graph.nodes]
+    reasons: list[str | None] = []
+    for i, node in enumerate(graph.nodes):
+        reason = f"named by --skip {skipped[i]}" if i in skipped else _no_int8_form(graph, node, forms[i])
+        if not reason and scheme.mode == "weight" and node.op in WEIGHTS_INPUT:
+            reason = _weights_reason(graph, node, scheme)
+        reasons.append(reason or None)
+    if scheme.mode == "full" or scheme.calibratable:
+        _follow_neighbours(graph, forms, reasons)
+        _drop_light_islands(graph, forms, reasons)
+        return [_decision(graph, i, scheme, reasons[i], i in skipped) for i in range(len(graph.nodes))]
+    decisions = []
+    for i, node in enumerate(graph.nodes):
+        reason = f"named by --skip {skipped[i]}" if i in skipped else _weights_reason(graph, node, scheme)
+        decisions.append(Decision(node.name, node.op, "float" if reason else "weight", reason))
+    return decisions
+
+
+class _Borders:
+    """Quantize and Dequantize nodes between int8 and float operators, one per tensor."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: list[Node] = []
+        self.coded: dict[str, str] = {}
+        self.real: dict[str, str] = {}
+
+    def to_int8(self, name: str) -> str:
+        """The int8 form of a tensor; adds a Quantize node to the output when there is none yet."""
+        tensor = self.graph.tensors[name]
+        if tensor.dtype is DType.INT8:
+            return name
+        if name not in self.coded:
+            self.coded[name] = self.graph.add(Tensor(self.graph.fresh(f"{name}_int8"), tensor.shape, DType.INT8))
+            self.nodes.append(Node("Quantize", [name], [self.coded[name]], name=f"{name}_quantize"))
+        return self.coded[name]
+
+    def to_float(self, name: str) -> str:
+        """The float form of a tensor; adds a Dequantize node when there is none yet."""
+        tensor = self.graph.tensors[name]
+        if tensor.dtype is not DType.INT8 or tensor.constant:
+            return name
+        if name not in self.real:
+            self.real[name] = self.graph.add(Tensor(self.graph.fresh(f"{name}_float32"), tensor.shape, DType.FLOAT32))
+            self.nodes.append(Node("Dequantize", [name], [self.real[name]], name=f"{name}_dequantize"))
+        return self.real[name]
+
+
+def _insert_borders(graph: Graph, int8: list[bool], forms: list[Quantisation], io: str) -> None:
+    borders = _Borders(graph)
+    if io == "int8":
+        _code_inputs(graph, int8, forms)
+    for i, node in enumerate(graph.nodes):
+        for position, name in enumerate(node.inputs):
+            if not name:
+                continue
+            if int8[i] and position in forms[i].data:
+                node.inputs[position] = borders.to_int8(name)
+            elif not int8[i] and node.op != "Dequantize":
+                node.inputs[position] = borders.to_float(name)
+        if int8[i]:
+            for name in node.outputs:
+                graph.tensors[name].dtype = DType.INT8
+        borders.nodes.append(node)
+    graph.nodes = borders.nodes
+    if io == "float32":
+        _real_outputs(graph)
+
+
+def _code_inputs(graph: Graph, int8: list[bool], forms: list[Quantisation]) -> None:
+    """A graph input that int8 operators alone read is handed over as codes."""
+    for name in graph.inputs:
+        uses = [int8[i] and p in forms[i].data for i, node in enumerate(graph.nodes) for p, n in enumerate(node.inputs) if n == name]
+        if uses and all(uses) and name not in graph.outputs:
+            graph.tensors[name].dtype = DType.INT8
+
+
+def _real_outputs(graph: Graph) -> None:
+    """Let the graph's outputs be float32 under their own names."""
+    for name in dict.fromkeys(graph.outputs):
+        tensor = graph.tensors[name]
+        if tensor.dtype is not DType.INT8 or name in graph.inputs:
+            continue
+        coded = graph.fresh(f"{name}_int8")
+        del graph.tensors[name]
+        tensor.name = coded
+        graph.add(tensor)
+        for node in graph.nodes:
+            node.inputs = [coded if n == name else n for n in node.inputs]
+            node.outputs = [coded if n == name else n for n in node.outputs]
+        graph.add(Tensor(name, tensor.shape, DType.FLOAT32))
+        graph.nodes.append(Node("Dequantize", [coded], [name], name=f"{name}_dequantize"))
+
+
+class _Groups:
+    """Tensors that must have one scale (union-find by name)."""
+
+    def __init__(self) -> None:
+        self.parent: dict[str, str] = {}
+
+    def find(self, name: str) -> str:
+        root = name
+        while self.parent.get(root, root) != root:
+            root = self.parent[root]
+        return root
+
+    def join(self, names: Iterable[str]) -> None:
+        """The tensor that comes first in the graph is the one whose scale the others take."""
+        roots = [self.find(name) for name in names]
+        for root in roots[1:]:
+            self.parent[root] = roots[0]
+
+
+def _separate_fixed(graph: Graph, forms: dict[int, Quantisation]) -> None:
+    """Put a table between a tensor of fixed scale and an operator that would impose another one (Softmax into Concat)."""
+    fixed: dict[str, tuple[float, int]] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        form = forms.get(id(node))
+        if form is not None and form.scales is Scales.FIXED:
+            fixed.update(dict.fromkeys(node.outputs, form.fixed))
+        if form is not None and form.scales is Scales.SAME:
+            positions = [p for p in form.data if p < len(node.inputs) and node.inputs[p]]
+            found = [fixed.get(node.inputs[p]) for p in positions]
+            if len(set(found)) == 1 and found[0] is not None:
+                fixed.update(dict.fromkeys(node.outputs, found[0]))
+            else:
+                for p, preset in zip(positions, found, strict=True):
+                    if preset is not None:
+                        source = graph.tensors[node.inputs[p]]
+                        name = graph.add(Tensor(graph.fresh(f"{source.name}_rescaled"), source.shape, DType.INT8))
+                        nodes.append(Node("Unary", [source.name], [name], {"kind": 0}, name=f"{source.name}_rescale"))
+                        node.inputs[p] = name
+        nodes.append(node)
+    graph.nodes = nodes
+
+
+def _share_scales(graph: Graph, forms: dict[int, Quantisation]) -> None:
+    """Note in each int8 activation whose scale it takes, and which scales are given by the operator."""
+    _separate_fixed(graph, forms)
+    groups = _Groups()
+    for node in graph.nodes:
+        form = forms.get(id(node))
+        if form is not None and form.scales is Scales.SAME:
+            groups.join([*(node.inputs[p] for p in form.data if p < len(node.inputs) and node.inputs[p]), *node.outputs])
+    for node in graph.nodes:
+        form = forms.get(id(node))
+        if form is not None and form.scales is Scales.FIXED:
+            for name in node.outputs:
+                graph.tensors[groups.find(name)].preset = form.fixed
+    for tensor in graph.activations():
+        root = groups.find(tensor.name)
+        if root != tensor.name:
+            tensor.share = root
+
+
+def apply(graph: Graph, scheme: Scheme) -> list[Decision]:
+    """Quantise a float graph in place: weights to codes, activation types, borders, shared scales.
+
+    Int8 activations have no scale afterwards: `write` makes a calibratable file of them.
+
+    Returns:
+        A decision per node of the graph as it was given.
+
+    Raises:
+        ConvertError: a skip pattern names no node.
+    """
+    decisions = decide(graph, scheme)
+    if scheme.mode == "float":
+        return decisions
+    forms = [operators()[node.op].quantisation(node, graph) for node in graph.nodes]
+    nodes = list(graph.nodes)
+    int8 = [d.domain == "int8" for d in decisions]
+    for node, decision in zip(nodes, decisions, strict=True):
+        if decision.domain == "float" or node.op not in WEIGHTS_INPUT:
+            continue
+        if graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].dtype is DType.FLOAT32:
+            bits = scheme.node_bits.get(node.name, scheme.bits)
+            quantise_node(graph, node, bits=bits, group=scheme.group, method=scheme.weights_method)
+    if any(int8):
+        by_node = {id(node): form for node, form, chosen in zip(nodes, forms, int8, strict=True) if chosen}
+        _insert_borders(graph, int8, forms, scheme.io)
+        _share_scales(graph, by_node)
+    graph.prune()
+    graph.check()
+    return decisions

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights quantisation: symmetric codes of 1 to 16 bits with one scale per output channel, or per group of inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConvertError
+from ..graph import DType, Graph, Node, Tensor
+
+__all__ = ["WEIGHTS_INPUT", "Codes", "channel_axis", "channel_scales", "code_limit", "quantise_node", "quantise_weights"]
+
+Array = np.ndarray[Any, Any]
+
+# Operators whose input 1 is a matrix of weights; input 2 is the bias, input 3 the sums of int8 codes where the operator has one.
+WEIGHTS_INPUT: dict[str, int] = {"Conv2D": 1, "DepthwiseConv2D": 1, "ConvTranspose2D": 1, "FullyConnected": 1}
+_WEIGHT_SUM_INPUT: dict[str, int] = {"Conv2D": 3, "ConvTranspose2D": 3, "FullyConnected": 3}
+BIAS_INPUT = 2
+
+# The runtime refuses scales outside 2^-40 .. 2^40 (tensor.c). A channel's scale is also kept above |bias| * 2^-18: its bias
+# is an int32 in units of input scale * weight scale, and input scales of 2^-12 and more then leave it below 2^30.
+_SMALLEST_SCALE = 2.0**-39
+_LARGEST_SCALE = 2.0**39
+_BIAS_FLOOR = 2.0**-18
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Quantised weights: ``codes`` (int8 up to 8 bits, else int16) in the layout of the weights, ``scale`` float32."""
+
+    codes: Array
+    scale: Array
+
+
+def channel_axis(op: str) -> int:
+    """The axis of output channels in an operator's weights: the last of depthwise ``[KH, KW, C]``, the first of all others."""
+    return -1 if op == "DepthwiseConv2D" else 0
+
+
+def code_limit(bits: int) -> int:
+    """The largest code: 127 for 8 bits. One bit has the codes -1 and +1."""
+    if not 1 <= bits <= 16:
+        raise ConvertError(
+            f"{bits} bits per weight are outside 1 to 16", rule="quant.bits", where="--bits", hint="Choose a width from 1 to 16"
+        )
+    return max(1, 2 ** (bits - 1) - 1)
+
+
+def _as_matrix(weights: Array, axis: int, group: int) -> Array:
+    """Weights as float64 ``[channels * groups, values per scale]``."""
+    matrix = np.moveaxis(np.asarray(weights, np.float64), axis, 0)
+    matrix = matrix.reshape(matrix.shape[0], -1)
+    if group:
+        if matrix.shape[1] % group:
+            raise ConvertError(
+                f"{matrix.shape[1]} inputs do not divide into groups of {group}", rule="quant.group", hint="Choose another --group or 0"
+            )
+        matrix = matrix.reshape(-1, group)
+    return matrix
+
+
+def _mse_scales(matrix: Array, limit: int) -> Array:
+    """Per row the scale of least squared error among 32 fractions of the largest magnitude, from the whole of it downwards."""
+    largest = np.abs(matrix).max(axis=1)
+    best = np.full(len(matrix), np.inf)
+    scales = largest / limit
+    lowest = 0.98 if limit >= 127 else 0.4 if limit >= 7 else 0.15
+    for fraction in np.linspace(1.0, lowest if limit < 127 else 0.8, 32):
+        candidate = np.maximum(largest * fraction / limit, _SMALLEST_SCALE)
+        error = np.clip(np.rint(matrix / candidate[:, None]), -limit, limit) * candidate[:, None] - matrix
+        loss = np.einsum("ij,ij->i", error, error)
+        better = loss < best
+        best[better], scales[better] = loss[better], candidate[better]
+    return scales
+
+
+def channel_scales(weights: Array, *, axis: int, bits: int = 8, group: int = 0, method: str = "max", bias: Array | None = None) -> Array:
+    """Scales of symmetric codes, float32 ``[channels]`` or ``[channels * groups]``.
+
+    Args:
+        weights: float array with its output channels on ``axis``.
+        axis: 0 or -1.
+        bits: 1 to 16.
+        group: input values that share a scale, 0 = all of a channel.
+        method: ``"max"`` covers the largest weight, ``"mse"`` takes the scale of least squared error.
+        bias: float ``[channels]``; keeps scales of near-dead channels large enough for their bias.
+
+    Raises:
+        ConvertError: bits, group or method out of range.
+    """
+    limit = code_limit(bits)
+    matrix = _as_matrix(weights, axis, group)
+    if method not in ("max", "mse"):
+        raise ConvertError(f"unknown weights method {method!r}", rule="quant.weights", hint="Known: max, mse")
+    if bits == 1:
+        scales = np.abs(matrix).mean(axis=1)  # the least squared error of codes -1 and +1
+    else:
+        scales = np.abs(matrix).max(axis=1) / limit if method == "max" else _mse_scales(matrix, limit)
+    if bias is not None and not group:
+        scales = np.maximum(scales, np.abs(np.asarray(bias, np.float64)) * _BIAS_FLOOR)
+    scales[scales == 0] = 1.0
+    return np.asarray(np.clip(scales, _SMALLEST_SCALE, _LARGEST_SCALE), np.float32)
+
+
+def quantise_weights(weights: Array, scale: Array, *, axis: int, bits: int = 8, group: int = 0) -> Codes:
+    """Round weights to codes of ``bits`` bits under given scales; same shape as the weights.
+
+    ``code = clamp(rne(weight / scale))`` in float64; one-bit codes are the sign.
+    """
+    limit = code_limit(bits)
+    matrix = _as_matrix(weights, axis, group)
+    steps = matrix / np.asarray(scale, np.float64)[:, None]
+    rounded = np.where(steps < 0, -1.0, 1.0) if bits == 1 else np.clip(np.rint(steps), -limit, limit)
+    moved = np.moveaxis(np.asarray(weights), axis, 0)
+    codes = np.moveaxis(rounded.reshape(moved.shape), 0, axis)
+    return Codes(np.ascontiguousarray(codes, np.int8 if bits <= 8 else np.int16), np.asarray(scale, np.float32))
+
+
+def quantise_node(graph: Graph, node: Node, *, bits: int = 8, group: int = 0, method: str = "max", codes: Codes | None = None) -> None:
+    """Replace a node's float weights by codes; adds the sums of int8 codes that the int8 kernels need.
+
+    Weights that other nodes read are quantised into a tensor of this node's own.
+
+    Args:
+        codes: use these instead of rounding (rounding optimisation).
+    """
+    position = WEIGHTS_INPUT[node.op]
+    old = graph.tensors[node.inputs[position]]
+    assert old.data is not None
+    axis = channel_axis(node.op)
+    if codes is None:
+        bias_name = node.inputs[BIAS_INPUT] if len(node.inputs) > BIAS_INPUT else ""
+        bias = graph.tensors[bias_name].data if bias_name else None
+        scale = channel_scales(old.data, axis=axis, bits=bits, group=group, method=method, bias=bias)
+        codes = quantise_weights(old.data, scale, axis=axis, bits=bits, group=group)
+    dtype = DType.INT8 if bits <= 8 else DType.INT16
+    name = graph.fresh(f"{old.name}_int{bits}")
+    stored_bits = 0 if bits in (8, 16) else bits
+    graph.add(Tensor(name, old.shape, dtype, codes.codes, codes.scale, bits=stored_bits, group=group))
+    node.inputs[position] = name
+    if bits == 8 and not group and node.op in _WEIGHT_SUM_INPUT:
+        _add_weight_sum(graph, node, codes.codes)
+
+
+def _add_weight_sum(graph: Graph, node: Node, codes: Array) -> None:
+    position = _WEIGHT_SUM_INPUT[node.op]
+    sums = codes.reshape(codes.shape[0], -1).sum(axis=1, dtype=np.int64).astype(np.int32)
+    node.inputs += [""] * (position + 1 - len(node.inputs))
+    node.inputs[position] = graph.constant(sums, f"{node.inputs[WEIGHTS_INPUT[node.op]]}_sum")
