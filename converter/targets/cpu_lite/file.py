@@ -66,6 +66,11 @@ def _write_tensor(builder: Any, tensor: Tensor, stored: bytes | None, plan: Plan
         builder.ForceDefaults(True)
         schema.TensorAddZeroPoint(builder, tensor.zero_point)
         builder.ForceDefaults(False)
+        if tensor.share:
+            schema.TensorAddShare(builder, 1 + index_of[tensor.share])
+        if tensor.preset is not None:
+            schema.TensorAddPresetScale(builder, tensor.preset[0])
+            schema.TensorAddPresetZeroPoint(builder, tensor.preset[1])
     if data is not None:
         schema.TensorAddBits(builder, tensor.bits)
         schema.TensorAddGroup(builder, tensor.group)
