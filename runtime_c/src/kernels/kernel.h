@@ -6,11 +6,19 @@
  *
  * Packed weights. int8 matrices [n][k] are stored as blocks of 16 rows by 4 columns, [ceil(n/16)][ceil(k/4)][16][4], padded
  * with zeros. Float matrices are stored as [ceil(n/16)][k][16]. Depthwise weights [taps][channels] have their channels padded
- * to a multiple of 16. Per-channel arrays (init, multiplier, scale, bias) have ceil(n/16)*16 entries, padded with zeros.
+ * to a multiple of 16. Weight codes are -127 to 127; -128 gives an unspecified (but bounded) result. A convolution with groups
+ * stores one such matrix per group. Per-channel arrays (init, multiplier, scale, bias) have ceil(n/16)*16 entries, padded with
+ * zeros.
+ *
+ * Coded weights of 1 to 16 bits keep that order: 64 codes of a [16][4] block (16 codes of a depthwise tap) are a little-endian
+ * bit string of 64 * bits bits, code j at bit j * bits. Codes are two's complement; a code of 1 bit is a sign: 0 is +1, 1 is -1.
  *
  * Rows by pointer. A GEMM row is the concatenation of `taps` segments of `segment` elements; segment t of row i starts at
  * a[t * a_stride + i]. A plain matrix has one tap; a convolution has one per kernel position, with padded positions pointing
- * to a buffer of zero points. `segment` is a multiple of 4 unless taps == 1; then exactly `segment` elements may be read. */
+ * to a buffer of zero points. An int8 `segment` is a multiple of 4 unless taps == 1. Exactly `segment` elements may be read.
+ *
+ * Integer sums are modulo 2^32: the operators' checks exclude overflow for every well-formed model, and a wrong weight_sum in a
+ * malformed one must stay harmless. */
 #ifndef E8_KERNEL_H
 #define E8_KERNEL_H
 
@@ -18,6 +26,13 @@
 #include <stdint.h>
 
 #define E8_NR 16 /* output channels of a packed block */
+
+/* Rows that an operator hands to a matrix kernel at a time. */
+#if UINTPTR_MAX > 0xFFFFFFFFu
+#define E8_GEMM_ROWS 48
+#else
+#define E8_GEMM_ROWS 16
+#endif
 
 /* What happens to an int32 accumulator on its way to an int8 output, per output channel c:
  *   acc  = init[c] + sum over k of a[k] * w[c][k]                                   (int32, exact)
@@ -37,7 +52,7 @@ struct e8_requant {
 /* out[i * out_stride + c] for i < m, c < n. */
 struct e8_gemm_s8 {
     size_t m, n, taps, segment;
-    const int8_t *const *a;
+    const void *const *a;
     size_t a_stride;
     const int8_t *w;
     const int8_t *residual; /* residual[i * residual_stride + c] or NULL; may be the same memory as out */
@@ -50,7 +65,7 @@ struct e8_gemm_s8 {
 /* Raw accumulators: out[i * out_stride + c] = init[c] + sum, int32, for int8 MatMul of two activations and dynamic MatMul. */
 struct e8_gemm_s8s32 {
     size_t m, n, taps, segment;
-    const int8_t *const *a;
+    const void *const *a;
     size_t a_stride;
     const int8_t *w;
     const int32_t *init;       /* or NULL: 0 */
@@ -71,7 +86,7 @@ struct e8_gemm_s8s32 {
  * pointer: input of tap t for pixel i is a[t * a_stride + i][c]. Weights w[t * w_stride + c]. */
 struct e8_depthwise_s8 {
     size_t m, channels, taps;
-    const int8_t *const *a;
+    const void *const *a;
     size_t a_stride;
     const int8_t *w;
     size_t w_stride; /* channels rounded up to 16 */
@@ -80,10 +95,10 @@ struct e8_depthwise_s8 {
 };
 
 /* Float GEMM: out[i][c] = clamp(fma-chain over k from bias[c] (+ residual added last), low, high). The chain is
- * acc = bias[c]; acc = fma(a[k], w[k][c], acc) for k ascending; then acc + residual; then clamp. */
+ * acc = bias[c]; acc = fma(a[k], w[k][c], acc) for k ascending; then acc + residual; then clamp (requant.h: clamp_float). */
 struct e8_gemm_f32 {
     size_t m, n, taps, segment;
-    const float *const *a;
+    const void *const *a;
     size_t a_stride;
     const float *w;          /* [ceil(n/16)][k][16] */
     const float *bias;       /* padded, or NULL: 0 */
@@ -98,7 +113,7 @@ struct e8_gemm_f32 {
 /* Float depthwise, the same shape as e8_depthwise_s8: acc = bias[c]; acc = fma(a_t[c], w_t[c], acc) for t ascending; clamp. */
 struct e8_depthwise_f32 {
     size_t m, channels, taps;
-    const float *const *a;
+    const void *const *a;
     size_t a_stride;
     const float *w;
     size_t w_stride;
@@ -106,26 +121,6 @@ struct e8_depthwise_f32 {
     float *out;
     size_t out_stride;
     float low, high;
-};
-
-/* Every hot loop with variants. Filled with the reference, then overwritten by each level that the CPU has. */
-struct e8_kernels {
-    const char *level;
-    void (*gemm_s8)(const struct e8_gemm_s8 *g, const struct e8_requant *q);
-    void (*gemm_s8s32)(const struct e8_gemm_s8s32 *g);
-    void (*depthwise_s8)(const struct e8_depthwise_s8 *g, const struct e8_requant *q);
-    void (*gemm_f32)(const struct e8_gemm_f32 *g);
-    void (*depthwise_f32)(const struct e8_depthwise_f32 *g);
-    /* Codes of `bits` (8 or 16: stored whole; others bit-packed, little-endian) to float, count elements. */
-    void (*quantise)(const float *x, int8_t *y, size_t count, float inverse_scale, int32_t zero_point);
-    void (*dequantise)(const int8_t *x, float *y, size_t count, float scale, int32_t zero_point);
-    void (*lookup)(const int8_t *x, int8_t *y, size_t count, const int8_t *table);
-    /* y = clamp(((x0 - zero0) * m0 + (x1 - zero1) * m1 + 2^(shift-1)) >> shift) + zero, multipliers below 2^15. */
-    void (*add_s8)(const int8_t *x0, const int8_t *x1, int8_t *y, size_t count, const struct e8_add_s8 *p);
-    /* y = requantise((x0 - zero0) * (x1 - zero1) * multiplier). */
-    void (*mul_s8)(const int8_t *x0, const int8_t *x1, int8_t *y, size_t count, const struct e8_mul_s8 *p);
-    void (*max_s8)(const int8_t *const *a, size_t taps, size_t count, int8_t *y); /* y[c] = max over taps of a[t][c] */
-    void (*sum_s8)(const int8_t *const *a, size_t taps, size_t count, int32_t *y); /* y[c] += sum over taps of a[t][c] */
 };
 
 struct e8_add_s8 {
@@ -137,8 +132,54 @@ struct e8_mul_s8 {
     float multiplier;
 };
 
-/* Levels in ascending order; each overwrites what it improves. */
+/* One block of 16 coded rows to a float panel [k][16]: panel[i][c] = float(code), times scale[(i / group) * 16 + c] unless scale
+ * is NULL. `group` is a multiple of 4. */
+struct e8_decode {
+    const uint8_t *codes;
+    uint32_t bits;
+    size_t k, group;
+    const float *scale;
+    float *panel;
+};
+
+struct e8_requant_row {
+    float multiplier;
+    int32_t zero_point, low, high;
+};
+
+struct e8_dequant_row {
+    const float *scale, *bias, *residual;
+    float low, high;
+};
+
+/* Every hot loop with variants. Filled with the reference, then overwritten by each level that the CPU has. */
+struct e8_kernels {
+    const char *level;
+    void (*gemm_s8)(const struct e8_gemm_s8 *g, const struct e8_requant *q);
+    void (*gemm_s8s32)(const struct e8_gemm_s8s32 *g);
+    void (*depthwise_s8)(const struct e8_depthwise_s8 *g, const struct e8_requant *q);
+    void (*gemm_f32)(const struct e8_gemm_f32 *g);
+    void (*depthwise_f32)(const struct e8_depthwise_f32 *g);
+    void (*decode)(const struct e8_decode *d);
+    /* y[i] = requantise(float32(x[i] + add) * multiplier). */
+    void (*requantise)(const int32_t *x, int8_t *y, size_t count, int32_t add, const struct e8_requant_row *p);
+    /* y[c] = clamp(fma(float32(x[c]), row_scale * scale[c], bias[c]) + residual[c], low, high); bias and residual may be NULL. */
+    void (*dequantise_sums)(const int32_t *x, float *y, size_t count, float row_scale, const struct e8_dequant_row *p);
+    void (*quantise)(const float *x, int8_t *y, size_t count, float inverse_scale, int32_t zero_point);
+    void (*dequantise)(const int8_t *x, float *y, size_t count, float scale, int32_t zero_point);
+    void (*lookup)(const int8_t *x, int8_t *y, size_t count, const int8_t *table);
+    /* y = clamp(((x0 - zero0) * m0 + (x1 - zero1) * m1 + 2^(shift-1)) >> shift) + zero, multipliers below 2^15. */
+    void (*add_s8)(const int8_t *x0, const int8_t *x1, int8_t *y, size_t count, const struct e8_add_s8 *p);
+    /* y = requantise((x0 - zero0) * (x1 - zero1) * multiplier). */
+    void (*mul_s8)(const int8_t *x0, const int8_t *x1, int8_t *y, size_t count, const struct e8_mul_s8 *p);
+    void (*max_s8)(const int8_t *const *a, size_t taps, size_t count, int8_t *y); /* y[c] = max over taps of a[t][c] */
+    void (*sum_s8)(const int8_t *const *a, size_t taps, size_t count, int32_t *y); /* y[c] += sum over taps of a[t][c] */
+};
+
+/* Levels in ascending order; each overwrites what it improves. e8_init_reference calls the other reference files. */
 void e8_init_reference(struct e8_kernels *k);
+void e8_init_reference_gemm(struct e8_kernels *k);
+void e8_init_reference_elementwise(struct e8_kernels *k); /* quantise, dequantise, lookup, add_s8, mul_s8 */
 
 /* The kernels of the best level that the CPU has within the caller's mask. */
 const struct e8_kernels *e8_kernels_for_cpu(void);

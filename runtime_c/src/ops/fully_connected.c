@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * FullyConnected: x [..., K], weights [O,K] packed,
+ *     y[i,o] = clamp(sum over k of x[i,k] * w[o,k] + bias[o] + residual[i,o], act_min, act_max).
+ * Numbers and forms: linear.h. The dynamic form quantises each float32 row to int8 by itself:
+ *     top = max |x[i,k]|;  s = top / 127;  code = rne(x * (127 / top))        (top < 2^-100: s = 0, all codes 0)
+ *     y = clamp(fma(float32(sum over k of code * w), s * s_w[o], bias[o]) + residual[i,o]). */
+#include "linear.h"
+
+#include "../numeric.h"
+
+static e8_status check_shapes(struct check *c, const struct linear *l)
+{
+    REQUIRE(c, "fully_connected.rank", l->w.rank == 2 && l->x.rank >= 1 && l->y.rank == l->x.rank);
+    uint32_t last = l->x.rank - 1;
+    REQUIRE(c, "fully_connected.depth", l->x.dims[last] == l->w.dims[1]);
+    REQUIRE(c, "fully_connected.output", l->y.dims[last] == l->w.dims[0]);
+    for (uint32_t i = 0; i < last; i++) REQUIRE(c, "fully_connected.output", l->y.dims[i] == l->x.dims[i]);
+    return E8_OK;
+}
+
+static void set_sizes(struct linear *l)
+{
+    l->groups = 1;
+    l->channels = (size_t)l->w.dims[0];
+    l->padded = (l->channels + E8_NR - 1) / E8_NR * E8_NR;
+    l->depth = (size_t)l->w.dims[1];
+}
+
+enum { DYNAMIC_ROWS = 8, DYNAMIC_COLUMNS = 256 };
+
+/* A thread's scratch in the dynamic form. */
+struct parts {
+    size_t rows, sums, kernel, total;
+};
+
+static struct parts dynamic_parts(const struct linear *l)
+{
+    struct parts p = {0};
+    uint64_t depth = size_align(l->depth, 64);
+    p.sums = (size_t)(depth * DYNAMIC_ROWS);
+    p.kernel = p.sums + DYNAMIC_ROWS * DYNAMIC_COLUMNS * sizeof(int32_t);
+    p.total = p.kernel + (size_t)size_align(E8_GEMM_S8_SCRATCH((uint64_t)l->depth), 64);
+    return p;
+}
+
+static e8_status check(struct check *c)
+{
+    struct linear l;
+    TRY(check_counts(c, 2, 5, 1));
+    linear_decode(&c->op, &l);
+    TRY(check_shapes(c, &l));
+    set_sizes(&l);
+    TRY(linear_check(c, &l, false));
+    c->scratch_shared = linear_scratch_layout(&l, 0, 0).total;
+    c->scratch_thread = l.form == LINEAR_DYNAMIC ? dynamic_parts(&l).total : linear_thread_bytes(&l, 1, false);
+    c->macs = size_mul(l.y.elements, l.depth);
+    return E8_OK;
+}
+
+struct dynamic {
+    const struct run *run;
+    const struct linear *l;
+    const float *bias, *scale;
+    const int32_t *weight_sum;
+    size_t rows;
+    uint32_t tasks;
+};
+
+/* Quantise a row; its scale. */
+static float quantise_row(const struct e8_kernels *k, const float *x, int8_t *codes, size_t count)
+{
+    float top = 0.0f;
+    for (size_t i = 0; i < count; i++) top = max_float(x[i] < 0.0f ? -x[i] : x[i], top);
+    if (!(top >= 0x1p-100f)) {
+        memset(codes, 0, count);
+        return 0.0f;
+    }
+    k->quantise(x, codes, count, 127.0f / top, 0);
+    return top / 127.0f;
+}
+
+static void dynamic_tile(const struct dynamic *job, uint8_t *scratch, size_t row, size_t rows)
+{
+    const struct linear *l = job->l;
+    const struct e8_kernels *k = job->run->kernels;
+    struct parts p = dynamic_parts(l);
+    const void *pointers[DYNAMIC_ROWS];
+    float scales[DYNAMIC_ROWS];
+    int32_t *sums = (int32_t *)(void *)(scratch + p.sums);
+    for (size_t i = 0; i < rows; i++) {
+        int8_t *codes = (int8_t *)scratch + i * (size_t)size_align(l->depth, 64);
+        scales[i] = quantise_row(k, (const float *)l->x.address + (row + i) * l->depth, codes, l->depth);
+        pointers[i] = codes;
+    }
+    for (size_t n = 0; n < l->channels; n += DYNAMIC_COLUMNS) {
+        size_t columns = l->channels - n < DYNAMIC_COLUMNS ? l->channels - n : DYNAMIC_COLUMNS;
+        struct e8_gemm_s8s32 g = {
+            .m = rows,
+            .n = columns,
+            .taps = 1,
+            .segment = l->depth,
+            .a = pointers,
+            .a_stride = DYNAMIC_ROWS,
+            .w = (const int8_t *)l->w.data.bytes + n * ((l->depth + 3) / 4 * 4),
+            .weight_sum = job->weight_sum + n,
+            .out = sums,
+            .out_stride = DYNAMIC_COLUMNS,
+            .scratch = scratch + p.kernel,
+        };
+        k->gemm_s8s32(&g);
+        for (size_t i = 0; i < rows; i++) {
+            size_t at = (row + i) * l->channels + n;
+            struct e8_dequant_row d = {
+                .scale = job->scale + n,
+                .bias = l->has_bias ? job->bias + n : NULL,
+                .residual = l->has_residual ? (const float *)l->residual.address + at : NULL,
+                .low = l->act_min,
+                .high = l->act_max,
+            };
+            k->dequantise_sums(sums + i * DYNAMIC_COLUMNS, (float *)l->y.address + at, columns, scales[i], &d);
+        }
+    }
+}
+
+static void dynamic_task(void *argument, uint32_t index)
+{
+    const struct dynamic *job = argument;
+    size_t begin, end;
+    run_share(job->rows, 1, index, job->tasks, &begin, &end);
+    for (size_t row = begin; row < end; row += DYNAMIC_ROWS)
+        dynamic_tile(job, job->run->thread + index * job->run->thread_bytes, row, end - row < DYNAMIC_ROWS ? end - row : DYNAMIC_ROWS);
+}
+
+static void run_dynamic(const struct run *r, const struct linear *l, const struct linear_scratch *s, const struct e8_requant *q)
+{
+    struct dynamic job = {
+        .run = r,
+        .l = l,
+        .bias = (const float *)(const void *)(r->shared + s->bias),
+        .scale = (const float *)(const void *)(r->shared + s->scale),
+        .weight_sum = q->weight_sum,
+        .rows = (size_t)(l->x.elements / l->depth),
+    };
+    job.tasks = run_tasks(r, (uint64_t)job.rows * l->channels * l->depth, job.rows);
+    run_parallel(r, dynamic_task, &job, job.tasks);
+}
+
+static e8_status run(const struct run *r)
+{
+    struct linear l;
+    linear_open(r, &l);
+    set_sizes(&l);
+    struct linear_scratch s = linear_scratch_layout(&l, 0, 0);
+    struct linear_rows job = {
+        .run = r,
+        .l = &l,
+        .rows = (size_t)(l.x.elements / l.depth),
+        .row_bytes = l.depth * type_bytes(l.x.type),
+        .taps = 1,
+        .segment = l.depth,
+        .bias = (const float *)(const void *)(r->shared + s.bias),
+        .scale = (const float *)(const void *)(r->shared + s.scale),
+    };
+    linear_prepare(&l, &s, r->shared, &job.q);
+    if (l.form == LINEAR_DYNAMIC)
+        run_dynamic(r, &l, &s, &job.q);
+    else
+        linear_run_rows(&job);
+    return E8_OK;
+}
+
+const struct op_type e8_op_fully_connected = {.check = check, .run = run, .in_place = 1u << LINEAR_RESIDUAL, .packed = 1u << LINEAR_WEIGHTS};
