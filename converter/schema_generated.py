@@ -1133,8 +1133,15 @@ class Binary(object):
             return self._tab.Get(flatbuffers.number_types.Float32Flags, o + self._tab.Pos)
         return float('inf')
 
+    # Binary
+    def Fmod(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
 def BinaryStart(builder):
-    builder.StartObject(3)
+    builder.StartObject(4)
 
 def BinaryAddKind(builder, kind):
     builder.PrependUint8Slot(0, kind, 0)
@@ -1144,6 +1151,9 @@ def BinaryAddActMin(builder, actMin):
 
 def BinaryAddActMax(builder, actMax):
     builder.PrependFloat32Slot(2, actMax, float('inf'))
+
+def BinaryAddFmod(builder, fmod):
+    builder.PrependBoolSlot(3, fmod, 0)
 
 def BinaryEnd(builder):
     return builder.EndObject()
@@ -1158,10 +1168,12 @@ class BinaryT(object):
         kind = 0,
         actMin = float('-inf'),
         actMax = float('inf'),
+        fmod = False,
     ):
         self.kind = kind  # type: int
         self.actMin = actMin  # type: float
         self.actMax = actMax  # type: float
+        self.fmod = fmod  # type: bool
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -1187,6 +1199,7 @@ class BinaryT(object):
         self.kind = binary.Kind()
         self.actMin = binary.ActMin()
         self.actMax = binary.ActMax()
+        self.fmod = binary.Fmod()
 
     # BinaryT
     def Pack(self, builder):
@@ -1194,6 +1207,7 @@ class BinaryT(object):
         BinaryAddKind(builder, self.kind)
         BinaryAddActMin(builder, self.actMin)
         BinaryAddActMax(builder, self.actMax)
+        BinaryAddFmod(builder, self.fmod)
         binary = BinaryEnd(builder)
         return binary
 

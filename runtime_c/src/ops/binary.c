@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Binary: y = clamp(f(a, b), act_min, act_max) with NumPy broadcasting; binary_int8.c has the int8 form.
+ *
+ * Float32. ADD SUB MUL DIV: one IEEE operation. POW: e8_pow. MIN, MAX: NaN if either is. PRELU: a < 0 ? a * b : a. MOD: e8_fmod.
+ * Comparisons give BOOL.
+ *
+ * Plain integers. Computed modulo 2^64 and stored modulo the type's width. DIV truncates and gives 0 for a divisor of 0. MOD has
+ * the sign of the divisor, or with `fmod` of the dividend, and gives 0 for a divisor of 0. POW with a negative exponent is
+ * trunc(1 / a^-b), 0 for a = 0. AND OR XOR take BOOL. act_min and act_max do not apply. */
+#include "binary.h"
+
+static bool is_comparison(uint32_t kind)
+{
+    return kind >= BinaryKind_EQUAL && kind <= BinaryKind_GREATER_EQUAL;
+}
+
+static bool is_logic(uint32_t kind)
+{
+    return kind == BinaryKind_AND || kind == BinaryKind_OR || kind == BinaryKind_XOR;
+}
+
+static e8_status check_type(struct check *c, const struct tensor *a, const struct tensor *b, const struct tensor *y, uint32_t kind)
+{
+    float low = flat_float(c->op.params, Binary_act_min, -E8_INFINITY), high = flat_float(c->op.params, Binary_act_max, E8_INFINITY);
+    bool quantised = tensor_is_quantised(a);
+    REQUIRE(c, "binary.activation", low <= high);
+    REQUIRE(c, "binary.type", a->type == b->type && tensor_is_quantised(b) == quantised);
+    if (is_comparison(kind) || is_logic(kind)) {
+        REQUIRE(c, "binary.type", y->type == Type_BOOL && (!is_logic(kind) || a->type == Type_BOOL));
+        SUPPORTED(c, "binary.quantised", !quantised);
+        return E8_OK;
+    }
+    REQUIRE(c, "binary.type", y->type == a->type && tensor_is_quantised(y) == quantised);
+    if (quantised) {
+        SUPPORTED(c, "binary.quantised", a->type == Type_INT8 && binary_int8_has(kind));
+        REQUIRE(c, "binary.scale", a->scales.count == 1 && b->scales.count == 1);
+    } else {
+        SUPPORTED(c, "binary.type", a->type != Type_BOOL);
+    }
+    return E8_OK;
+}
+
+static e8_status check(struct check *c)
+{
+    struct tensor a, b, y;
+    uint32_t kind = flat_byte(c->op.params, Binary_kind, 0);
+    TRY(check_counts(c, 2, 2, 1));
+    op_input(&c->op, 0, &a);
+    op_input(&c->op, 1, &b);
+    op_output(&c->op, 0, &y);
+    SUPPORTED(c, "binary.kind", kind < BinaryKind_COUNT);
+    TRY(check_broadcast(c, &a, &y));
+    TRY(check_broadcast(c, &b, &y));
+    TRY(check_type(c, &a, &b, &y, kind));
+    c->macs = y.elements;
+    return E8_OK;
+}
+
+static inline float clamp(float x, float low, float high)
+{
+    x = low > x ? low : x;
+    return high < x ? high : x;
+}
+
+/* One row for each of the ways in which the operands step: both, one of them, or any. */
+#define LOOP(first, second, expression)                                                                                          \
+    E8_INDEPENDENT                                                                                                               \
+    for (size_t i = 0; i < count; i++) {                                                                                         \
+        float a = (first), b = (second);                                                                                         \
+        out[i] = (expression);                                                                                                   \
+    }
+#define ROW(kind, type, expression)                                                                                              \
+    static void row_##kind(const struct binary *j, const struct strided_cursor *c)                                               \
+    {                                                                                                                            \
+        const float *in0 = (const float *)j->a + c->offset[0], *in1 = (const float *)j->b + c->offset[1];                        \
+        ptrdiff_t step0 = j->step[0], step1 = j->step[1];                                                                        \
+        type *out = (type *)j->y + c->position;                                                                                  \
+        size_t count = c->count;                                                                                                 \
+        float low = j->act_min, high = j->act_max;                                                                               \
+        (void)low, (void)high;                                                                                                   \
+        if (step0 == 1 && step1 == 1) {                                                                                          \
+            LOOP(in0[i], in1[i], expression)                                                                                     \
+        } else if (step0 == 1 && step1 == 0) {                                                                                   \
+            float scalar = *in1;                                                                                                 \
+            LOOP(in0[i], scalar, expression)                                                                                     \
+        } else if (step0 == 0 && step1 == 1) {                                                                                   \
+            float scalar = *in0;                                                                                                 \
+            LOOP(scalar, in1[i], expression)                                                                                     \
+        } else {                                                                                                                 \
+            LOOP(in0[(ptrdiff_t)i * step0], in1[(ptrdiff_t)i * step1], expression)                                               \
+        }                                                                                                                        \
+    }
+ROW(ADD, float, clamp(a + b, low, high))
+ROW(SUB, float, clamp(a - b, low, high))
+ROW(MUL, float, clamp(a * b, low, high))
+ROW(DIV, float, clamp(a / b, low, high))
+ROW(POW, float, clamp(e8_pow(a, b), low, high))
+ROW(MIN, float, clamp(a < b || a != a ? a : b, low, high))
+ROW(MAX, float, clamp(a > b || a != a ? a : b, low, high))
+ROW(PRELU, float, clamp(a < 0.0f ? a * b : a, low, high))
+ROW(MOD, float, clamp(e8_fmod(a, b), low, high))
+ROW(EQUAL, uint8_t, a == b)
+ROW(LESS, uint8_t, a < b)
+ROW(LESS_EQUAL, uint8_t, a <= b)
+ROW(GREATER, uint8_t, a > b)
+ROW(GREATER_EQUAL, uint8_t, a >= b)
+
+static const binary_row FLOAT_ROWS[BinaryKind_COUNT] = {
+    [BinaryKind_ADD] = row_ADD,     [BinaryKind_SUB] = row_SUB,     [BinaryKind_MUL] = row_MUL,
+    [BinaryKind_DIV] = row_DIV,     [BinaryKind_POW] = row_POW,     [BinaryKind_MIN] = row_MIN,
+    [BinaryKind_MAX] = row_MAX,     [BinaryKind_PRELU] = row_PRELU, [BinaryKind_EQUAL] = row_EQUAL,
+    [BinaryKind_LESS] = row_LESS,   [BinaryKind_MOD] = row_MOD,     [BinaryKind_LESS_EQUAL] = row_LESS_EQUAL,
+    [BinaryKind_GREATER] = row_GREATER, [BinaryKind_GREATER_EQUAL] = row_GREATER_EQUAL,
+};
+
+static int64_t wrapped_power(int64_t a, int64_t b)
+{
+    uint64_t result = 1, base = (uint64_t)a;
+    if (b < 0) return a == 1 ? 1 : (a == -1 ? (b & 1 ? -1 : 1) : 0);
+    for (uint64_t left = (uint64_t)b; left != 0; left >>= 1) {
+        if (left & 1u) result *= base;
+        base *= base;
+    }
+    return (int64_t)result;
+}
+
+static int64_t remainder_of(int64_t a, int64_t b, bool dividend_sign)
+{
+    if (b == 0 || b == -1) return 0;
+    int64_t rest = a % b;
+    return !dividend_sign && rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+}
+
+static int64_t integer_of(uint32_t kind, int64_t a, int64_t b, bool fmod)
+{
+    switch (kind) {
+    case BinaryKind_ADD: return (int64_t)((uint64_t)a + (uint64_t)b);
+    case BinaryKind_SUB: return (int64_t)((uint64_t)a - (uint64_t)b);
+    case BinaryKind_MUL: return (int64_t)((uint64_t)a * (uint64_t)b);
+    case BinaryKind_DIV: return b == 0 ? 0 : (b == -1 ? (int64_t)(0u - (uint64_t)a) : a / b);
+    case BinaryKind_POW: return wrapped_power(a, b);
+    case BinaryKind_MIN: return a < b ? a : b;
+    case BinaryKind_MAX: return a > b ? a : b;
+    case BinaryKind_PRELU: return a < 0 ? (int64_t)((uint64_t)a * (uint64_t)b) : a;
+    case BinaryKind_EQUAL: return a == b;
+    case BinaryKind_LESS: return a < b;
+    case BinaryKind_LESS_EQUAL: return a <= b;
+    case BinaryKind_GREATER: return a > b;
+    case BinaryKind_GREATER_EQUAL: return a >= b;
+    case BinaryKind_AND: return a & b;
+    case BinaryKind_OR: return a | b;
+    case BinaryKind_XOR: return a ^ b;
+    default: return remainder_of(a, b, fmod);
+    }
+}
+
+static void integer_row(const struct binary *j, const struct strided_cursor *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        int64_t a = load_integer(j->a, j->type, (size_t)(c->offset[0] + (ptrdiff_t)i * j->step[0]));
+        int64_t b = load_integer(j->b, j->type, (size_t)(c->offset[1] + (ptrdiff_t)i * j->step[1]));
+        store_integer(j->y, j->out_type, c->position + i, integer_of(j->kind, a, b, j->fmod));
+    }
+}
+
+static void task(void *argument, uint32_t index)
+{
+    const struct binary *j = argument;
+    struct strided_cursor c;
+    size_t begin, end;
+    run_share(j->total, 64, index, j->tasks, &begin, &end);
+    for (strided_begin(&c, &j->space, begin, end); c.count; strided_next(&c)) j->row(j, &c);
+}
+
+static e8_status run(const struct run *r)
+{
+    struct tensor a, b, y;
+    struct binary j = {
+        .kernels = r->kernels,
+        .kind = flat_byte(r->op.params, Binary_kind, 0),
+        .fmod = flat_byte(r->op.params, Binary_fmod, 0) != 0,
+        .act_min = flat_float(r->op.params, Binary_act_min, -E8_INFINITY),
+        .act_max = flat_float(r->op.params, Binary_act_max, E8_INFINITY),
+    };
+    run_input(r, 0, &a);
+    run_input(r, 1, &b);
+    run_output(r, 0, &y);
+    j.a = a.address;
+    j.b = b.address;
+    j.y = y.address;
+    j.type = a.type;
+    j.out_type = y.type;
+    strided_space(&j.space, &y, 2);
+    strided_broadcast(&j.space, 0, &a);
+    strided_broadcast(&j.space, 1, &b);
+    strided_collapse(&j.space);
+    for (uint32_t i = 0; i < 2; i++) j.step[i] = j.space.stride[i][j.space.rank - 1];
+    if (tensor_is_quantised(&a))
+        binary_int8_prepare(&j, &a, &b, &y);
+    else
+        j.row = tensor_is_float(&a) ? FLOAT_ROWS[j.kind] : integer_row;
+    j.total = (size_t)y.elements;
+    j.tasks = run_tasks(r, y.elements, j.total / 64);
+    run_parallel(r, task, &j, j.tasks);
+    return E8_OK;
+}
+
+const struct op_type e8_op_binary = {.check = check, .run = run, .in_place = 3};
