@@ -78,7 +78,7 @@ def music(rng: np.random.Generator, length: int) -> tuple[Floats, list[int]]:
 
 def normalised(pixels: Pixels, mean: tuple[float, ...], std: tuple[float, ...]) -> Floats:
     """(pixel - mean) / std, channels last."""
-    return (pixels.astype(np.float32) - np.array(mean, np.float32)) / np.array(std, np.float32)
+    return np.divide(pixels.astype(np.float32) - np.asarray(mean, np.float32), np.asarray(std, np.float32), dtype=np.float32)
 
 
 def _photo_nchw(mean: tuple[float, ...], std: tuple[float, ...]) -> Callable[[np.random.Generator, tuple[int, ...]], Floats]:
