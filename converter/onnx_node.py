@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from .errors import ConvertError
-from .graph import DType, Graph, Node, Tensor
+from .graph import DType, Graph, Node, Tensor, numpy_dtype
 from .ops.base import Array, operators
 
 __all__ = ["Import", "NodeImport", "file_array"]
@@ -58,13 +58,29 @@ class WeightGrid:
 
 @dataclass
 class Import:
-    """State of one import: the graph, the ONNX names that are bound so far, and the remarks for the user."""
+    """State of one import.
+
+    Attributes:
+        graph: what is imported so far.
+        names: ONNX value to graph tensor.
+        reserved: every ONNX value name.
+        warnings: remarks for the user.
+        grids: ONNX values that are constants with a scale.
+        codes: ONNX values that are integer codes, to `onnx_qdq.Codes`; ``names`` has the float tensor behind them.
+        raw_types: numpy type name of each initialiser in the model.
+    """
 
     graph: Graph
     names: dict[str, str] = field(default_factory=dict)
     reserved: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
     grids: dict[str, WeightGrid] = field(default_factory=dict)
+    codes: dict[str, Any] = field(default_factory=dict)
+    raw_types: dict[str, str] = field(default_factory=dict)
+
+    def producer(self, name: str) -> Node | None:
+        """The node that writes a graph tensor."""
+        return next((node for node in reversed(self.graph.nodes) if name in node.outputs), None)
 
     def fresh(self, hint: str) -> str:
         """A tensor name that neither the graph nor the ONNX model uses."""
@@ -79,7 +95,7 @@ class NodeImport:
     """One ONNX node on its way into the graph; the argument of every handler."""
 
     def __init__(self, state: Import, node: onnx.NodeProto, opset: int, name: str) -> None:
-        self._state = state
+        self.state = state
         self.graph = state.graph
         self.node = node
         self.op_type: str = node.op_type
@@ -113,7 +129,7 @@ class NodeImport:
             return list(value)
         if kind in (onnx.AttributeProto.INT, onnx.AttributeProto.FLOAT):
             return value
-        self.fail(f"attribute {name} has a type that is not supported")
+        return self.fail(f"attribute {name} has a type that is not supported")
 
     @property
     def inputs(self) -> int:
@@ -133,11 +149,16 @@ class NodeImport:
         """Graph tensor of input ``i``; ConvertError if it is absent."""
         if not self.has_input(i):
             self.fail(f"input {i} is missing")
-        return self._state.names[self.node.input[i]]
+        return self.state.names[self.node.input[i]]
 
     def optional(self, i: int) -> str:
         """Graph tensor of input ``i``, or ``""``."""
         return self.input(i) if self.has_input(i) else ""
+
+    def raw_type(self, i: int) -> str:
+        """numpy name of input ``i``'s element type in the model, before it was widened."""
+        name = self.node.input[i]
+        return self.state.raw_types.get(name) or str(numpy_dtype(self.dtype(i)).name)
 
     def tensor(self, name: str) -> Tensor:
         """A tensor of the graph."""
@@ -177,14 +198,14 @@ class NodeImport:
 
     def warn(self, message: str) -> None:
         """Leave a remark for the user."""
-        self._state.warnings.append(f"{self.where}: {message}")
+        self.state.warnings.append(f"{self.where}: {message}")
 
     # ---- the graph -----------------------------------------------------------------------------------------------------------------
 
     def const(self, array: Array | float | Sequence[Any], hint: str = "constant") -> str:
         """Name of a constant with this content; float64 and float16 become float32."""
         data = file_array(np.asarray(array), self.where)
-        return self.graph.constant(data, self._state.fresh(hint))
+        return self.graph.constant(data, self.state.fresh(hint))
 
     def emit(
         self,
@@ -222,7 +243,7 @@ class NodeImport:
         for shape, dtype in results:
             if any(d < 1 for d in shape):
                 self.fail(f"the result has shape {list(shape)}; tensors without elements are not supported")
-            node.outputs.append(self.graph.add(Tensor(self._state.fresh(base), tuple(int(d) for d in shape), dtype)))
+            node.outputs.append(self.graph.add(Tensor(self.state.fresh(base), tuple(int(d) for d in shape), dtype)))
         self.graph.nodes.append(node)
         self._emitted.append(node)
         if op in _LINEAR and self.has_input(1):
@@ -235,7 +256,7 @@ class NodeImport:
         for output, name in zip(self.node.output, names, strict=False):
             if not output:
                 continue
-            self._state.names[output] = self._rename(name, output)
+            self.state.names[output] = self._rename(name, output)
         for output in self.node.output[len(names) :]:
             if output:
                 self.fail(f"output '{output}' (number {list(self.node.output).index(output)}) is not supported")
@@ -248,7 +269,7 @@ class NodeImport:
         if len(shape) == 3:
             moved = self.emit("Transpose", [name], {"perm": [0, 2, 1]})
             return self.reshape(moved, (shape[0], 1, shape[2], shape[1]))
-        self.fail(f"input of shape {list(shape)}: only 1-D and 2-D spatial data (rank 3 and 4) is supported")
+        return self.fail(f"input of shape {list(shape)}: only 1-D and 2-D spatial data (rank 3 and 4) is supported")
 
     def from_nhwc(self, name: str, rank: int) -> str:
         """Inverse of `to_nhwc` for an ONNX tensor of ``rank`` 3 or 4."""
@@ -269,7 +290,7 @@ class NodeImport:
     def _rename(self, name: str, wanted: str) -> str:
         """Let the tensor that this handler made carry the ONNX name; other tensors keep theirs."""
         mine = any(name in node.outputs for node in self._emitted)
-        if not mine or wanted in self.graph.tensors or name in self._state.names.values():
+        if not mine or wanted in self.graph.tensors or name in self.state.names.values():
             return name
         tensor = self.graph.tensors.pop(name)
         tensor.name = wanted
@@ -281,7 +302,7 @@ class NodeImport:
 
     def _keep_codes(self, node: Node) -> None:
         """Store the weights as the int8 codes of the model when they came through DequantizeLinear."""
-        grid = self._state.grids.get(self.node.input[1])
+        grid = self.state.grids.get(self.node.input[1])
         weights = self.tensor(node.inputs[1])
         if grid is None or weights.data is None or weights.dtype != DType.FLOAT32:
             return
