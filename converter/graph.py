@@ -163,6 +163,19 @@ class Graph:
             node.inputs = [new if name == old else name for name in node.inputs]
         self.outputs = [new if name == old else name for name in self.outputs]
 
+    def rename(self, old: str, new: str) -> None:
+        """Give a tensor another name, which must be free, everywhere."""
+        if new in self.tensors:
+            raise ValueError(f"tensor {new!r} exists already")
+        tensor = self.tensors.pop(old)
+        tensor.name = new
+        self.tensors[new] = tensor
+        for node in self.nodes:
+            node.inputs = [new if name == old else name for name in node.inputs]
+            node.outputs = [new if name == old else name for name in node.outputs]
+        self.inputs = [new if name == old else name for name in self.inputs]
+        self.outputs = [new if name == old else name for name in self.outputs]
+
     def activations(self) -> Iterator[Tensor]:
         """Tensors that are not constants."""
         return (t for t in self.tensors.values() if not t.constant)
