@@ -103,7 +103,9 @@ def _time_runs(session: Session, seconds: float, runs: int | None) -> list[float
     return times
 
 
-def benchmark(path: str | os.PathLike[str], *, threads: int = 1, seconds: float = 2.0, runs: int | None = None, cores: str | None = None) -> dict[str, Any]:
+def benchmark(
+    path: str | os.PathLike[str], *, threads: int = 1, seconds: float = 2.0, runs: int | None = None, cores: str | None = None
+) -> dict[str, Any]:
     """Measure a model.
 
     Args:
@@ -138,11 +140,21 @@ def benchmark(path: str | os.PathLike[str], *, threads: int = 1, seconds: float 
         "threads": threads,
         "cores": used,
         "level": cpu.level(),
-        "machine": {"system": platform.platform(), "processor": _processor(), "temperature_c": _temperature(), "frequency_khz": _frequency(used[0], "scaling_cur_freq")},
+        "machine": {
+            "system": platform.platform(),
+            "processor": _processor(),
+            "temperature_c": _temperature(),
+            "frequency_khz": _frequency(used[0], "scaling_cur_freq"),
+        },
         "open_ms": opened * 1e3,
         "first_run_ms": first * 1e3,
         "runs": len(times),
-        "latency_ms": {"min": float(times.min()), "mean": float(times.mean()), **{f"p{p}": float(np.percentile(times, p)) for p in PERCENTILES}, "max": float(times.max())},
+        "latency_ms": {
+            "min": float(times.min()),
+            "mean": float(times.mean()),
+            **{f"p{p}": float(np.percentile(times, p)) for p in PERCENTILES},
+            "max": float(times.max()),
+        },
         "arena_bytes": model.arena_bytes(threads),
         "resident_growth_bytes": _resident_bytes() - before,
         "peak_resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

@@ -100,7 +100,11 @@ def _bench(arguments: argparse.Namespace) -> int:
 def _inspect(arguments: argparse.Namespace) -> int:
     model = Model(arguments.model)
     if arguments.json:
-        print(json.dumps({"metadata": model.metadata, "producer": model.producer, "macs": model.macs, "arena": model.arena_bytes(1)}, indent=1))
+        print(
+            json.dumps(
+                {"metadata": model.metadata, "producer": model.producer, "macs": model.macs, "arena": model.arena_bytes(1)}, indent=1
+            )
+        )
     else:
         print(describe(model))
     return 0
@@ -128,7 +132,20 @@ def _host(argv: list[str], debug: bool) -> int:
 def _calibrate(arguments: argparse.Namespace) -> int:
     from .calibrate import calibrate_file
 
-    print(calibrate_file(Path(arguments.model), [Path(p) for p in arguments.samples], Path(arguments.output or arguments.model), method=arguments.method))
+    output = Path(arguments.output or arguments.model)
+    state = Path(arguments.state) if arguments.state else None
+    samples = [Path(p) for p in arguments.samples]
+    print(
+        calibrate_file(
+            Path(arguments.model),
+            samples,
+            output,
+            method=arguments.method,
+            percentile=arguments.percentile,
+            threads=arguments.threads,
+            state=state,
+        )
+    )
     return 0
 
 
@@ -168,6 +185,9 @@ def parser() -> argparse.ArgumentParser:
     calibrate.add_argument("samples", nargs="+", help="folders or files: .npy, .npz, raw .bin")
     calibrate.add_argument("-o", "--output", help="file to write (default: the model itself, replaced when all is done)")
     calibrate.add_argument("--method", default="auto", help="minmax, moving-average, percentile, removal-outlier, kl, mse or auto")
+    calibrate.add_argument("--percentile", type=float, default=99.99, help="for --method percentile (default 99.99)")
+    calibrate.add_argument("--state", help="file that keeps what the observers saw, so that several calls add up")
+    calibrate.add_argument("--threads", type=int, default=1)
     calibrate.set_defaults(function=_calibrate)
     for name, text in HOST_COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)

@@ -18,7 +18,7 @@ from ._library import ffi, lib
 from .errors import Edge8Error, FormatError
 from .pool import Pool
 
-__all__ = ["Model", "Op", "Session", "Tensor"]
+__all__ = ["Model", "Op", "Session", "Tensor", "aligned_block"]
 
 Array = np.ndarray[Any, Any]
 
@@ -70,7 +70,7 @@ class Op:
     macs: int
 
 
-def _aligned(size: int) -> tuple[Any, Array]:
+def aligned_block(size: int) -> tuple[Any, Array]:
     """A cffi pointer and the array that owns `size` bytes at a multiple of 64."""
     raw = np.zeros(size + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
@@ -96,14 +96,17 @@ class Model:
             FormatError: the bytes are not a model that this library can run; says which rule is broken.
         """
         self.path = None if isinstance(source, (bytes, bytearray, memoryview)) else Path(source)
-        self._keep, address, self.file_bytes = self._hold(source)
+        self._keep, self._address, self.file_bytes = self._hold(source)
         self._model = ffi.new("e8_model *")
-        self._open(address, limits)
-        self._io = {io: [self._tensor(lib.e8_model_io_tensor(self._model, io, i)) for i in range(lib.e8_model_count(self._model, io))] for io in (0, 1)}
+        self._open(self._address, limits)
+        self._io = {
+            io: [self._tensor(lib.e8_model_io_tensor(self._model, io, i)) for i in range(lib.e8_model_count(self._model, io))]
+            for io in (0, 1)
+        }
 
     def _hold(self, source: Any) -> tuple[Any, Any, int]:
         if self.path is None:
-            pointer, block = _aligned(max(1, len(source)))
+            pointer, block = aligned_block(max(1, len(source)))
             block[: len(source)] = np.frombuffer(source, np.uint8)
             return block, pointer, len(source)
         try:
@@ -138,7 +141,23 @@ class Model:
             raise IndexError(f"the model has no tensor {index}")
         shape = tuple(t.dims[i] for i in range(t.rank))
         name = ffi.string(t.name).decode("utf-8", "replace")
-        return Tensor(index, name, shape, _DTYPES[t.type], float(t.scale), int(t.zero_point), int(t.bytes), bool(t.constant), int(t.offset), int(t.first), int(t.last))
+        return Tensor(
+            index,
+            name,
+            shape,
+            _DTYPES[t.type],
+            float(t.scale),
+            int(t.zero_point),
+            int(t.bytes),
+            bool(t.constant),
+            int(t.offset),
+            int(t.first),
+            int(t.last),
+        )
+
+    def file_content(self) -> Array:
+        """The file's bytes (uint8), where they lie."""
+        return cast(Array, np.frombuffer(ffi.buffer(self._address, self.file_bytes), np.uint8))
 
     @property
     def inputs(self) -> list[Tensor]:
@@ -231,7 +250,7 @@ class Session:
         self.model = model
         self._session = ffi.new("e8_session *")
         size = model.arena_bytes(threads)
-        pointer, self._arena = _aligned(size)
+        pointer, self._arena = aligned_block(size)
         self._check(lib.e8_session_init(self._session, model._model, pointer, size, threads))
         self._pool = Pool(threads) if threads > 1 else None
         if self._pool:
@@ -273,7 +292,12 @@ class Session:
         """
         feeds = self._feeds(inputs)
         parts = self._parts(feeds)
-        results = [self._run({name: x[i * b : (i + 1) * b] for name, (x, b) in feeds.items()} if parts > 1 else {n: x for n, (x, _) in feeds.items()}) for i in range(parts)]
+        results = [
+            self._run(
+                {name: x[i * b : (i + 1) * b] for name, (x, b) in feeds.items()} if parts > 1 else {n: x for n, (x, _) in feeds.items()}
+            )
+            for i in range(parts)
+        ]
         outputs = [np.concatenate(group) if parts > 1 else group[0] for group in zip(*results, strict=True)]
         if len(outputs) == 1:
             return outputs[0]
