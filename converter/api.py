@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`convert`: the one function behind the command of that name."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edge8 import Model
+from edge8.calibrate import Calibration
+
+from .atomic import write_file
+from .errors import ConvertError
+from .graph import Graph
+from .passes import run_pipeline
+from .progress import track
+from .quant.scheme import Decision, Scheme, apply
+from .targets.cpu_lite import write
+
+__all__ = ["Report", "convert", "convert_graph", "load_graph"]
+
+Array = np.ndarray[Any, Any]
+Sample = Mapping[str, Array]
+
+
+@dataclass
+class Report:
+    """What a conversion made.
+
+    Attributes:
+        output: the file written, or None.
+        data: its bytes.
+        decisions: how each node runs and why.
+        samples: calibration samples used.
+        macs, int8_macs: multiply-accumulates of a run, and of these in int8.
+        arena_bytes: memory that a session with one thread needs.
+        accuracy: per output: cosine and SQNR in dB against the float model on the calibration samples; empty without samples.
+        warnings: remarks for the user.
+    """
+
+    output: Path | None
+    data: bytes
+    quant: str
+    onnx_bytes: int
+    decisions: list[Decision] = field(default_factory=list)
+    samples: int = 0
+    macs: int = 0
+    int8_macs: int = 0
+    arena_bytes: int = 0
+    accuracy: dict[str, dict[str, float]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """The report as text."""
+        lines = [
+            f"{self.output or 'model'}: {len(self.data):,} bytes ({self.quant}); ONNX {self.onnx_bytes:,} bytes",
+            f"memory: {self.arena_bytes:,} bytes of arena for one thread",
+            f"work: {self.macs:,} MACs, {100 * self.int8_macs / max(1, self.macs):.1f} % of them in int8",
+        ]
+        if self.samples:
+            lines.append(f"calibrated on {self.samples} samples")
+        lines += [f"output {name}: cosine {a['cosine']:.6f}, SQNR {a['sqnr']:.1f} dB against float" for name, a in self.accuracy.items()]
+        if self.quant == "full":
+            other = [d for d in self.decisions if d.domain != "int8"]
+            lines += [f"not int8: {d.op} {d.node}: {d.reason}" for d in other[:20]]
+            if len(other) > 20:
+                lines.append(f"not int8: {len(other) - 20} more; see the report file")
+        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
+
+
+def load_graph(model: str | Path | onnx.ModelProto, input_shape: Mapping[str, tuple[int, ...]] | None = None) -> Graph:
+    """Read an ONNX model, clean it and run the passes: the float graph that is quantised."""
+    from .onnx_in import load
+
+    graph = load(model, input_shape=input_shape)
+    run_pipeline(graph)
+    return graph
+
+
+def _file_with(graph: Graph, scheme: Scheme) -> tuple[bytes, list[Decision], Graph]:
+    quantised = copy.deepcopy(graph)
+    decisions = apply(quantised, scheme)
+    return write(quantised), decisions, quantised
+
+
+def _sqnr(reference: Array, other: Array) -> float:
+    noise = float(np.sum((reference.astype(np.float64) - other) ** 2))
+    signal = float(np.sum(reference.astype(np.float64) ** 2))
+    return float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30 * max(signal, 1.0))))
+
+
+def _cosine(a: Array, b: Array) -> float:
+    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float(x @ y / norm) if norm > 0 else float(np.array_equal(x, y))
+
+
+def outputs_of(result: Array | dict[str, Array], model: Model) -> dict[str, Array]:
+    """A session's result by output name."""
+    return result if isinstance(result, dict) else {model.outputs[0].name: result}
+
+
+def compare(reference: bytes, other: bytes, samples: Iterable[Sample], *, threads: int = 1) -> dict[str, dict[str, float]]:
+    """Cosine and SQNR of each float output of ``other`` against ``reference`` (both .e8 files), over the samples."""
+    first, second = Model(reference), Model(other)
+    sessions = first.session(threads), second.session(threads)
+    gathered: dict[str, tuple[list[Array], list[Array]]] = {}
+    for sample in samples:
+        a, b = outputs_of(sessions[0](sample), first), outputs_of(sessions[1](sample), second)
+        for name, y in a.items():
+            if y.dtype.kind == "f" and name in b and b[name].dtype.kind == "f":
+                pair = gathered.setdefault(name, ([], []))
+                pair[0].append(y)
+                pair[1].append(b[name])
+    joined = {name: (np.stack(a), np.stack(b)) for name, (a, b) in gathered.items()}
+    return {name: {"cosine": _cosine(a, b), "sqnr": _sqnr(a, b)} for name, (a, b) in joined.items()}
+
+
+def _int8_macs(model: Model) -> int:
+    tensors = model.tensors
+    return sum(op.macs for op in model.ops if tensors[op.outputs[0]].dtype.kind == "i" and tensors[op.outputs[0]].scale > 0)
+
+
+def convert_graph(
+    graph: Graph,
+    scheme: Scheme,
+    samples: Iterable[Sample] | None = None,
+    *,
+    method: str = "auto",
+    percentile: float = 99.99,
+    threads: int = 1,
+    quiet: bool = True,
+    total: int | None = None,
+) -> tuple[bytes, list[Decision], int, list[Sample]]:
+    """Quantise a float graph.
+
+    Returns:
+        The file, a decision per node, the number of samples, and the first few samples (for a comparison).
+
+    Raises:
+        ConvertError: full quantisation without samples.
+    """
+    data, decisions, _ = _file_with(graph, scheme)
+    model = Model(data)
+    if scheme.mode != "full" or model.calibrated:
+        return data, decisions, 0, []
+    if samples is None:
+        raise ConvertError(
+            "full quantisation needs data to calibrate on", rule="calibration.missing", where="--calibration", hint="Or use --quant weight"
+        )
+    kept: list[Sample] = []
+
+    def watched() -> Iterable[Sample]:
+        for sample in track(samples, "calibrating", total, quiet=quiet):
+            if len(kept) < 8:
+                kept.append({name: np.array(x) for name, x in sample.items()})
+            yield sample
+
+    calibration = Calibration(model)
+    count = calibration.run(watched(), threads)
+    if count == 0:
+        raise ConvertError("there are no samples", rule="calibration.empty", where="--calibration")
+    return calibration.fill(method, percentile), decisions, count, kept
+
+
+def convert(
+    model: str | Path | onnx.ModelProto,
+    output: str | Path | None = None,
+    *,
+    target: str = "cpu-lite",
+    quant: str = "full",
+    calibration: Any = None,
+    input_shape: Mapping[str, tuple[int, ...]] | None = None,
+    preprocess: Any = None,
+    method: str = "auto",
+    percentile: float = 99.99,
+    bits: int = 8,
+    group: int = 0,
+    skip: Sequence[str] = (),
+    io: str = "float32",
+    calibratable: bool = True,
+    max_samples: int | None = None,
+    threads: int = 1,
+    quiet: bool = True,
+    **target_options: Any,
+) -> Report:
+    """Convert an ONNX model.
+
+    Args:
+        model: path of a .onnx file, or a model in memory.
+        output: file (cpu-lite) or folder (ascend310) to write; None keeps the result in memory (cpu-lite).
+        target: ``"cpu-lite"`` or ``"ascend310"``.
+        quant: ``"full"``, ``"weight"`` or ``"float"``.
+        calibration: what `edge8.converter.calibration.open_samples` takes: folder, files, or an iterable of arrays or dicts.
+        input_shape: shapes of inputs by name where the model leaves dimensions free.
+        preprocess: how pictures become inputs, see `edge8.converter.calibration`.
+        method: how activation ranges are chosen, a key of `edge8.calibrate.METHODS`.
+        percentile: for the method of that name.
+        bits: width of weights, 1 to 16 with ``quant="weight"``.
+        group: inputs that share a weight scale, 0 = one scale per output channel.
+        skip: nodes that stay float: names, ``type:Conv2D``, ``re:expression``.
+        io: ``"int8"`` leaves the model's inputs and outputs as codes.
+        calibratable: a weights-quantised file can be calibrated later, on the device.
+        max_samples: use at most so many samples.
+        threads: for calibration runs.
+        quiet: no progress bar.
+        target_options: of the Ascend target, see `edge8.converter.targets.ascend310`.
+
+    Returns:
+        What was made; for ascend310 that target's own report.
+
+    Raises:
+        ConvertError: anything that the caller can mend; no output is left behind.
+    """
+    from .calibration import open_samples
+
+    if target == "ascend310":
+        from .targets.ascend310 import convert_ascend310
+
+        return convert_ascend310(
+            model, output, calibration=calibration, input_shape=input_shape, preprocess=preprocess, skip=skip, **target_options
+        )  # type: ignore[no-any-return, unused-ignore]
+    if target != "cpu-lite":
+        raise ConvertError(f"unknown target {target!r}", rule="target", where="--target", hint="Known: cpu-lite, ascend310")
+    if target_options:
+        raise TypeError(f"convert() got unexpected arguments for cpu-lite: {', '.join(sorted(target_options))}")
+    weight = quant == "weight"
+    scheme = Scheme(
+        mode=quant, bits=bits, group=group, skip=tuple(skip), io=io, calibratable=weight and calibratable and bits == 8 and not group
+    )
+    if output is not None and not Path(output).parent.is_dir():
+        raise ConvertError("the folder does not exist", rule="output.folder", where=str(Path(output).parent), hint="Create it first")
+    graph = load_graph(model, input_shape)
+    samples = None if calibration is None else open_samples(calibration, graph, preprocess=preprocess, limit=max_samples)
+    data, decisions, count, kept = convert_graph(graph, scheme, samples, method=method, percentile=percentile, threads=threads, quiet=quiet)
+    opened = Model(data)
+    report = Report(
+        output=None if output is None else Path(output),
+        data=data,
+        quant=quant,
+        onnx_bytes=Path(model).stat().st_size if not isinstance(model, onnx.ModelProto) else model.ByteSize(),
+        decisions=decisions,
+        samples=count,
+        macs=opened.macs,
+        int8_macs=_int8_macs(opened),
+        arena_bytes=opened.arena_bytes(1),
+        warnings=list(graph.metadata.get("warnings", [])),
+    )
+    if kept:
+        report.accuracy = compare(_file_with(graph, Scheme(mode="float"))[0], data, kept, threads=threads)
+    if output is not None:
+        write_file(Path(output), data)
+    return report

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `convert`, and the host-side subcommands of `edge8` (convert, report, devices, deploy, verify of Ascend folders)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from edge8.calibrate import METHODS
+from edge8.cli import run_command
+
+from .api import Report, convert
+from .errors import ConvertError
+
+__all__ = ["convert_main", "host_main"]
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """``name:1,3,224,224``; names may contain colons, so the last one counts."""
+    name, separator, dims = text.rpartition(":")
+    try:
+        shape = tuple(int(d) for d in dims.split(","))
+    except ValueError:
+        shape = ()
+    if not separator or not shape or any(d < 1 for d in shape):
+        raise argparse.ArgumentTypeError(f"write NAME:1,3,224,224, got {text!r}")
+    return name, shape
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"write numbers such as 123.7,116.3,103.5, got {text!r}") from None
+
+
+def _size(text: str) -> tuple[int, int]:
+    values = _numbers(text)
+    if len(values) not in (1, 2) or any(v < 1 or v != int(v) for v in values):
+        raise argparse.ArgumentTypeError(f"write HEIGHT,WIDTH or one number, got {text!r}")
+    return int(values[0]), int(values[-1])
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="the trained network, a .onnx file")
+    parser.add_argument("-o", "--output", required=True, help="file to write (cpu-lite) or folder (ascend310)")
+    parser.add_argument("--target", default="cpu-lite", choices=["cpu-lite", "ascend310", "onnx-qdq"])
+    parser.add_argument("--quant", default="full", choices=["full", "weight", "float"], help="what is quantised (default full)")
+    parser.add_argument(
+        "--input-shape", action="append", type=_shape, default=[], metavar="NAME:1,3,224,224", help="where the model leaves dimensions free"
+    )
+    parser.add_argument("--skip", action="append", default=[], help="node that stays float: NAME, type:Conv2D or re:EXPRESSION")
+    parser.add_argument("--io", default="float32", choices=["float32", "int8"], help="type of the model's inputs and outputs")
+    parser.add_argument("--threads", type=int, default=2, help="for the calibration runs (default 2)")
+    parser.add_argument("--report", help="write a report: .html (with the plots) or .json")
+    parser.add_argument("--device", help="check that the model fits this board and predict its latency, see `edge8 devices`")
+    parser.add_argument("--config", help="TOML file with the names of these flags, or MindSpore's configuration (.cfg)")
+    _add_calibration(parser)
+    _add_quantiser(parser)
+    ascend = parser.add_argument_group("Ascend 310")
+    ascend.add_argument("--soc", default="Ascend310", help="chip, such as Ascend310, Ascend310P3 or Ascend310B1")
+    ascend.add_argument("--aipp", help="TOML file that describes the camera's pictures")
+    ascend.add_argument("--batch", type=int, help="batch size of the model")
+    ascend.add_argument("--dynamic-batch", help="batch sizes, such as 1,2,4")
+    ascend.add_argument("--dynamic-image-size", help="picture sizes, such as 224,224;448,448")
+    ascend.add_argument("--dynamic-dims", help="values of the free dimensions")
+    ascend.add_argument("--amct-version", help="key set of the AMCT configuration files")
+
+
+def _add_calibration(parser: argparse.ArgumentParser) -> None:
+    data = parser.add_argument_group("calibration data")
+    data.add_argument(
+        "--calibration", nargs="+", metavar="PATH", help="folders or files (.npy .npz .bin, pictures); NAME=FOLDER for several inputs"
+    )
+    data.add_argument("--preprocess", help="TOML file that says how pictures become inputs")
+    data.add_argument("--resize", type=_size, metavar="H,W")
+    data.add_argument("--crop", type=_size, metavar="H,W", help="centre crop after resizing")
+    data.add_argument("--mean", type=_numbers, help="subtracted from each channel (0..255)")
+    data.add_argument("--std", type=_numbers, help="each channel is divided by it")
+    data.add_argument("--channels", choices=["rgb", "bgr", "gray"])
+    data.add_argument("--samples", type=int, help="use at most so many")
+
+
+def _add_quantiser(parser: argparse.ArgumentParser) -> None:
+    quant = parser.add_argument_group("quantiser")
+    quant.add_argument("--method", default="auto", choices=list(METHODS), help="how activation ranges are chosen (default auto)")
+    quant.add_argument("--percentile", type=float, default=99.99)
+    quant.add_argument("--bits", type=int, default=8, help="width of weights, 1 to 16 with --quant weight")
+    quant.add_argument("--group", type=int, default=0, help="inputs that share a weight scale with --quant weight (0 = all of a channel)")
+
+
+def _preprocess(arguments: argparse.Namespace) -> Any:
+    from .calibration import Preprocess, load_preprocess
+
+    flags = {
+        name: getattr(arguments, name) for name in ("resize", "crop", "mean", "std", "channels") if getattr(arguments, name) is not None
+    }
+    if arguments.preprocess:
+        if flags:
+            raise ConvertError(f"--{next(iter(flags))} and --preprocess exclude each other", rule="preprocess.flags", where="--preprocess")
+        return load_preprocess(Path(arguments.preprocess))
+    return Preprocess(**flags) if flags else None
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    options: dict[str, Any] = {}
+    if arguments.target == "ascend310":
+        names = ("soc", "aipp", "batch", "dynamic_batch", "dynamic_image_size", "dynamic_dims", "amct_version")
+        options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    report = convert(
+        arguments.model,
+        arguments.output,
+        target=arguments.target,
+        quant=arguments.quant,
+        calibration=arguments.calibration,
+        input_shape=dict(arguments.input_shape) or None,
+        preprocess=_preprocess(arguments),
+        method=arguments.method,
+        percentile=arguments.percentile,
+        bits=arguments.bits,
+        group=arguments.group,
+        skip=arguments.skip,
+        io=arguments.io,
+        max_samples=arguments.samples,
+        threads=arguments.threads,
+        quiet=False,
+        **options,
+    )
+    print(report)
+    if arguments.device and isinstance(report, Report):
+        print(_device_lines(report, arguments.device))
+    return 0
+
+
+def _device_lines(report: Report, name: str) -> str:
+    from .devices import load_device
+    from .prediction import check_fit
+
+    return str(check_fit(load_device(name), report.data))
+
+
+def convert_main(argv: list[str] | None = None) -> int:
+    """Entry point of `convert`; returns the exit code."""
+    return host_main(["convert", *(sys.argv[1:] if argv is None else argv)])
+
+
+def host_main(argv: list[str], debug: bool = False) -> int:
+    """Run a host-side command of `edge8`: its name and arguments."""
+    debug = debug or "--debug" in argv
+    argv = [word for word in argv if word != "--debug"]
+    name, rest = argv[0], argv[1:]
+    if name == "convert":
+        parser = argparse.ArgumentParser(prog="convert", description="Quantise a trained ONNX model for a device.")
+        parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        _add_convert(parser)
+        arguments = parser.parse_args(rest)
+        return run_command(lambda: _convert(arguments), debug)
+    raise ConvertError(f"unknown command {name!r}", rule="command")
