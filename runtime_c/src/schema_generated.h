@@ -96,6 +96,6 @@ static const struct flat_field Model_fields[] = { {FLAT_TABLES, 4, 1}, {FLAT_TAB
     X(23, Cast, cast) \
     X(24, Quantize, quantize) \
     X(25, Dequantize, dequantize)
-enum { E8_OP_COUNT = 25 };
+enum { Params_Conv2D = 1, Params_DepthwiseConv2D = 2, Params_ConvTranspose2D = 3, Params_FullyConnected = 4, Params_MatMul = 5, Params_Binary = 6, Params_Unary = 7, Params_Pool2D = 8, Params_Reduce = 9, Params_Softmax = 10, Params_LayerNorm = 11, Params_Concat = 12, Params_Slice = 13, Params_Pad = 14, Params_Reshape = 15, Params_Transpose = 16, Params_Expand = 17, Params_Tile = 18, Params_Gather = 19, Params_Resize = 20, Params_ArgMax = 21, Params_Where = 22, Params_Cast = 23, Params_Quantize = 24, Params_Dequantize = 25, E8_OP_COUNT = 25 };
 
 #endif
