@@ -27,7 +27,7 @@ class Pool:
         self.context: Any = lib.e8_pool_create(threads)
         if self.context == ffi.NULL:
             raise Edge8Error(f"cannot start {threads - 1} threads")
-        self.parallel: Any = ffi.addressof(lib, "e8_pool_parallel")
+        self.parallel: Any = ffi.addressof(lib, "e8_pool_run")
 
     def __del__(self) -> None:
         """Stop the threads."""

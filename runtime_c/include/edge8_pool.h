@@ -39,6 +39,9 @@ E8_API void e8_pool_run(void *context, void (*task)(void *argument, uint32_t ind
 /* End the workers and free the pool; NULL is allowed. No e8_pool_run may be under way. */
 E8_API void e8_pool_destroy(e8_pool *pool);
 
+/* An e8_clock: nanoseconds of the system's monotonic clock. */
+E8_API uint64_t e8_clock_ns(void *context);
+
 /* CFFI-END */
 
 #ifdef __cplusplus
