@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * int8 matrix kernels for AArch64 with the matrix multiply extension (Cortex-A510, A710, Neoverse V1 and later). SMMLA
+ * multiplies 2 rows by 8 inputs with 2 channels by 8 inputs and adds to 2 by 2 sums: 32 multiply-accumulates. Two neighbouring
+ * blocks of packed weights (4 channels by 4 inputs each) zip into two such operands. */
+#include "arm_levels.h"
+
+#if defined(E8_KERNELS_I8MM)
+#include "arm_neon.h"
+
+#define I8MM __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
+#define I8MM_INLINE static inline __attribute__((always_inline, target("arch=armv8.2-a+dotprod+i8mm")))
+
+/* Two rows are a pair; a tile has 2 pairs and 16 channels: 2 * 8 accumulators [row 0: c, c+1; row 1: c, c+1]. */
+enum { PAIRS = 2, ROWS = 2 * PAIRS };
+
+/* A row by pointer. */
+struct source {
+    const void *const *a;
+    size_t a_stride, taps, segment;
+};
+
+/* 8 inputs of two rows. */
+E8_INLINE int8x16_t load_pair(const int8_t *row0, const int8_t *row1)
+{
+    return vcombine_s8(vld1_s8(row0), vld1_s8(row1));
+}
+
+/* `count` (1 to 7) inputs of two rows, the others 0. */
+E8_INLINE int8x16_t load_part_pair(const int8_t *row0, const int8_t *row1, size_t count)
+{
+    int8_t bytes[16] = {0};
+    memcpy(bytes, row0, count);
+    memcpy(bytes + 8, row1, count);
+    return vld1q_s8(bytes);
+}
+
+/* Channels 4 * j and up: low and high block of 4 inputs as 2 channels by 8 inputs. */
+I8MM_INLINE void multiply(int32x4_t acc[PAIRS][8], const int8x16_t x[PAIRS], int j, int8x16_t w0, int8x16_t w1)
+{
+    int8x16_t even = vreinterpretq_s8_s32(vzip1q_s32(vreinterpretq_s32_s8(w0), vreinterpretq_s32_s8(w1)));
+    int8x16_t odd = vreinterpretq_s8_s32(vzip2q_s32(vreinterpretq_s32_s8(w0), vreinterpretq_s32_s8(w1)));
+    E8_UNROLL
+    for (int p = 0; p < PAIRS; p++) {
+        acc[p][2 * j] = vmmlaq_s32(acc[p][2 * j], x[p], even);
+        acc[p][2 * j + 1] = vmmlaq_s32(acc[p][2 * j + 1], x[p], odd);
+    }
+}
+
+/* Sums of 4 rows times one block of 16 channels. */
+I8MM_INLINE void tile(int32x4_t sum[ROWS][4], const struct source *g, size_t first, const int8_t *w)
+{
+    int32x4_t acc[PAIRS][8];
+    const int8_t *row[ROWS];
+    int8x16_t x[PAIRS];
+    E8_UNROLL
+    for (int p = 0; p < PAIRS; p++)
+        for (int j = 0; j < 8; j++) acc[p][j] = vdupq_n_s32(0);
+    for (size_t t = 0; t < g->taps; t++) {
+        E8_UNROLL
+        for (int r = 0; r < ROWS; r++) row[r] = g->a[t * g->a_stride + first + (size_t)r];
+        size_t s = 0;
+        for (; s + 8 <= g->segment; s += 8, w += 8 * E8_NR) {
+            E8_UNROLL
+            for (int p = 0; p < PAIRS; p++) x[p] = load_pair(row[2 * p] + s, row[2 * p + 1] + s);
+            E8_UNROLL
+            for (int j = 0; j < 4; j++) multiply(acc, x, j, vld1q_s8(w + 16 * j), vld1q_s8(w + 64 + 16 * j));
+        }
+        if (s == g->segment) continue;
+        /* The last 1 to 7 inputs: one block of weights, or two. */
+        bool two = g->segment - s > 4;
+        for (int p = 0; p < PAIRS; p++) x[p] = load_part_pair(row[2 * p] + s, row[2 * p + 1] + s, g->segment - s);
+        for (int j = 0; j < 4; j++) multiply(acc, x, j, vld1q_s8(w + 16 * j), two ? vld1q_s8(w + 64 + 16 * j) : vdupq_n_s8(0));
+        w += two ? 8 * E8_NR : 4 * E8_NR;
+    }
+    E8_UNROLL
+    for (int p = 0; p < PAIRS; p++) {
+        for (int j = 0; j < 4; j++) {
+            int64x2_t low = vreinterpretq_s64_s32(acc[p][2 * j]), high = vreinterpretq_s64_s32(acc[p][2 * j + 1]);
+            sum[2 * p][j] = vreinterpretq_s32_s64(vzip1q_s64(low, high));
+            sum[2 * p + 1][j] = vreinterpretq_s32_s64(vzip2q_s64(low, high));
+        }
+    }
+}
+
+static size_t block_bytes(size_t taps, size_t segment)
+{
+    return (taps * segment + 3) / 4 * 4 * E8_NR;
+}
+
+I8MM static void gemm_s8_tile(const struct e8_gemm_s8 *g, const struct e8_requant *q, const struct rule *rule, size_t i, size_t n)
+{
+    struct source source = {g->a, g->a_stride, g->taps, g->segment};
+    int32x4_t acc[ROWS][4];
+    size_t width = g->n - n < E8_NR ? g->n - n : E8_NR;
+    tile(acc, &source, i, g->w + n / E8_NR * block_bytes(g->taps, g->segment));
+    for (int r = 0; r < ROWS; r++, i++) {
+        const int8_t *residual = g->residual ? g->residual + i * g->residual_stride + n : NULL;
+        for (int j = 0; j < 4; j++) acc[r][j] = vaddq_s32(acc[r][j], vld1q_s32(q->init + n + 4 * j));
+        store_codes(q, rule, acc[r], residual, n, width, g->out + i * g->out_stride + n);
+    }
+}
+
+I8MM static void gemm_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q)
+{
+    struct rule rule = rule_of(q->zero_point, q->low, q->high);
+    size_t whole = g->m / ROWS * ROWS;
+    for (size_t n = 0; n < g->n; n += E8_NR)
+        for (size_t i = 0; i < whole; i += ROWS) gemm_s8_tile(g, q, &rule, i, n);
+    apply_table(q->table, g->out, g->out_stride, whole, g->n);
+    if (whole == g->m) return;
+    struct e8_gemm_s8 rest = *g;
+    rest.m -= whole;
+    rest.a += whole;
+    rest.out += whole * g->out_stride;
+    if (rest.residual) rest.residual += whole * g->residual_stride;
+    e8_dotprod_gemm_s8(&rest, q);
+}
+
+I8MM static void gemm_s8s32_tile(const struct e8_gemm_s8s32 *g, size_t i, size_t n)
+{
+    struct source source = {g->a, g->a_stride, g->taps, g->segment};
+    int32x4_t acc[ROWS][4];
+    size_t width = g->n - n < E8_NR ? g->n - n : E8_NR;
+    tile(acc, &source, i, g->w + n / E8_NR * block_bytes(g->taps, g->segment));
+    for (int r = 0; r < ROWS; r++, i++) {
+        int32_t lanes[E8_NR];
+        for (int j = 0; j < 4; j++) vst1q_s32(lanes + 4 * j, g->init ? vaddq_s32(acc[r][j], vld1q_s32(g->init + n + 4 * j)) : acc[r][j]);
+        memcpy(g->out + i * g->out_stride + n, lanes, width * sizeof lanes[0]);
+    }
+}
+
+I8MM static void gemm_s8s32(const struct e8_gemm_s8s32 *g)
+{
+    size_t whole = g->m / ROWS * ROWS;
+    for (size_t n = 0; n < g->n; n += E8_NR)
+        for (size_t i = 0; i < whole; i += ROWS) gemm_s8s32_tile(g, i, n);
+    if (whole == g->m) return;
+    struct e8_gemm_s8s32 rest = *g;
+    rest.m -= whole;
+    rest.a += whole;
+    rest.out += whole * g->out_stride;
+    e8_dotprod_gemm_s8s32(&rest);
+}
+
+void e8_init_i8mm(struct e8_kernels *k)
+{
+    k->level = "i8mm";
+    k->gemm_s8 = gemm_s8;
+    k->gemm_s8s32 = gemm_s8s32;
+}
+#endif
