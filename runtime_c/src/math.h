@@ -2,7 +2,7 @@
  *
  * Elementary functions from plain IEEE operations, each rounded on its own, so that they give the same bits on every machine
  * (the C library's do not). The error is a few units in the last place. The inline ones have no branches, so loops over them
- * vectorise. converter/ops/elementary.py has the same operations in the same order.
+ * vectorise. converter/elementary.py has the same operations in the same order.
  *
  * The polynomials are minimax fits (weighted least squares, iterated to equal ripple, in 40-digit arithmetic). */
 #ifndef E8_MATH_H

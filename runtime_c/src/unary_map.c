@@ -79,7 +79,7 @@ MAP(CELU, x < 0.0f ? a * expm1_negative(x / a) : x)
 MAP(MISH, mish(x))
 MAP(SOFTSIGN, x / (1.0f + abs_float(x)))
 MAP(SIGN, sign(x))
-MAP(THRESHOLDED_RELU, x > a ? x : x * 0.0f)
+MAP(THRESHOLDED_RELU, x > a ? x : 0.0f)
 
 typedef void (*map_function)(float a, float b, const float *in, float *out, size_t count);
 
