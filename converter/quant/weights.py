@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 # Operators whose input 1 is a matrix of weights; input 2 is the bias, input 3 the sums of int8 codes where the operator has one.
 WEIGHTS_INPUT: dict[str, int] = {"Conv2D": 1, "DepthwiseConv2D": 1, "ConvTranspose2D": 1, "FullyConnected": 1}
-_WEIGHT_SUM_INPUT: dict[str, int] = {"Conv2D": 3, "ConvTranspose2D": 3, "FullyConnected": 3}
+_WEIGHT_SUM_INPUT: dict[str, int] = {"Conv2D": 3, "FullyConnected": 3}
 BIAS_INPUT = 2
 
 # The runtime refuses scales outside 2^-40 .. 2^40 (tensor.c). A channel's scale is also kept above |bias| * 2^-18: its bias

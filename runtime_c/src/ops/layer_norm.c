@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * LayerNorm over the last axis of n elements, row by row, each float operation rounded on its own:
+ * LayerNorm over the last axis of n elements, row by row, each float operation rounded on its own; without gamma and beta
+ * they are 1 and 0:
  *   float: mean = sum x / n; var = sum (x - mean)^2 / n; r = 1 / sqrt(var + epsilon); y = ((x - mean) * r) * gamma + beta.
  *     Sums go into 8 lanes (element i to lane i mod 8), lanes added as in `lane_sum`.
  *   int8: S = sum q, D = n * sum q^2 - S^2, exact integers; r = s / sqrt(s*s * float(D) + epsilon * (n*n));
@@ -14,14 +15,13 @@ enum { LANES = 8, MOST = 65536 };
 static e8_status check(struct check *c)
 {
     struct tensor in, gamma, beta, out;
-    TRY(check_counts(c, 2, 3, 1));
+    TRY(check_counts(c, 1, 3, 1));
     (void)op_input(&c->op, 0, &in);
-    (void)op_input(&c->op, 1, &gamma);
-    bool shifted = op_input(&c->op, 2, &beta);
+    bool scaled = op_input(&c->op, 1, &gamma), shifted = op_input(&c->op, 2, &beta);
     op_output(&c->op, 0, &out);
     REQUIRE(c, "layer_norm.shape", in.rank >= 1 && tensor_same_shape(&in, &out));
     uint64_t n = (uint64_t)in.dims[in.rank - 1];
-    REQUIRE(c, "layer_norm.gamma", gamma.type == Type_FLOAT32 && gamma.elements == n);
+    REQUIRE(c, "layer_norm.gamma", !scaled || (gamma.type == Type_FLOAT32 && gamma.elements == n));
     REQUIRE(c, "layer_norm.beta", !shifted || (beta.type == Type_FLOAT32 && beta.elements == n));
     REQUIRE(c, "layer_norm.type", in.type == out.type);
     SUPPORTED(c, "layer_norm.type", in.type == Type_FLOAT32 || in.type == Type_INT8);
@@ -37,7 +37,7 @@ static e8_status check(struct check *c)
 
 struct job {
     struct tensor in, out;
-    const float *gamma, *beta; /* divided by the output's scale in int8; beta may be NULL in float */
+    const float *gamma, *beta; /* float: NULL where absent; int8: divided by the output's scale */
     float epsilon;
     size_t length, rows;
     uint32_t tasks;
@@ -58,7 +58,8 @@ static void row_f32(const struct job *j, const float *x, float *y)
     float variance = lane_sum(squares) / (float)n;
     float r = 1.0f / sqrt_float(variance + j->epsilon);
     for (size_t i = 0; i < n; i++) {
-        float value = ((x[i] - mean) * r) * j->gamma[i];
+        float value = (x[i] - mean) * r;
+        if (j->gamma) value *= j->gamma[i];
         y[i] = j->beta ? value + j->beta[i] : value;
     }
 }
@@ -99,21 +100,20 @@ static e8_status run(const struct run *r)
     struct job j = {.epsilon = flat_float(r->op.params, LayerNorm_epsilon, 0.00001f)};
     struct tensor gamma, beta;
     (void)run_input(r, 0, &j.in);
-    (void)run_input(r, 1, &gamma);
-    bool shifted = run_input(r, 2, &beta);
+    bool scaled = run_input(r, 1, &gamma), shifted = run_input(r, 2, &beta);
     run_output(r, 0, &j.out);
     j.length = (size_t)j.in.dims[j.in.rank - 1];
     j.rows = (size_t)j.in.elements / j.length;
-    j.gamma = gamma.address;
+    j.gamma = scaled ? gamma.address : NULL;
     j.beta = shifted ? beta.address : NULL;
     if (j.in.type == Type_INT8) {
-        float *scaled = (float *)(void *)r->shared, *shift = scaled + j.length;
+        float *factor = (float *)(void *)r->shared, *addend = factor + j.length;
         for (size_t i = 0; i < j.length; i++) {
-            scaled[i] = j.gamma[i] / j.out.scale;
-            shift[i] = shifted ? j.beta[i] / j.out.scale : 0.0f;
+            factor[i] = (scaled ? j.gamma[i] : 1.0f) / j.out.scale;
+            addend[i] = (shifted ? j.beta[i] : 0.0f) / j.out.scale;
         }
-        j.gamma = scaled;
-        j.beta = shift;
+        j.gamma = factor;
+        j.beta = addend;
     }
     j.tasks = run_tasks(r, 4 * j.in.elements, j.rows);
     run_parallel(r, task, &j, j.tasks);

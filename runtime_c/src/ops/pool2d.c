@@ -3,7 +3,7 @@
  * Pool2D over NHWC.
  *   max:     y = largest x of the window's positions inside the input
  *   average: y = sum of x over those positions / count, positions in row-major order
- *            count = those positions, or with count_include_pad the window's positions inside the padded input
+ *            count = those positions, or with count_include_pad all of the window's
  *   int8 average: requantise(sum(q - z) * (s_in / (s_out * float(count)))); int8 max moves codes, one scale in and out.
  * A window without any position inside the input gives the lowest value (max) or zero (average). */
 #include "../op.h"
@@ -48,18 +48,14 @@ static void read_params(const struct op *op, const struct tensor *in, const stru
     };
 }
 
-/* All numbers are small enough that positions fit in int32. The output size is that of whole windows, or one more when the
- * last window may reach over the end of the padded input. */
+/* All numbers are small enough that positions fit in int32. */
 static bool window_is_sound(const struct window *w)
 {
     const int32_t most = 1 << 24;
     if (w->kernel < 1 || w->kernel > most || w->stride < 1 || w->stride > most || w->dilation < 1 || w->dilation > most) return false;
     if (w->before < 0 || w->before > most || w->after < 0 || w->after > most || w->in > most || w->out > most) return false;
     int64_t span = (int64_t)w->in + w->before + w->after - ((int64_t)w->dilation * (w->kernel - 1) + 1);
-    int64_t whole = span >= 0 ? span / w->stride + 1 : 0;
-    int64_t reaching = span >= 0 ? (span + w->stride - 1) / w->stride + 1 : 1;
-    if ((int64_t)(w->out - 1) * w->stride + (int64_t)w->dilation * (w->kernel - 1) > INT32_MAX) return false;
-    return w->out == whole || w->out == reaching;
+    return span >= 0 && w->out == span / w->stride + 1;
 }
 
 static e8_status check(struct check *c)
@@ -89,10 +85,10 @@ static e8_status check(struct check *c)
     return E8_OK;
 }
 
-/* The kernel positions [*begin, *end) of the window at output index `at` that lie in [-before, in + after). */
-static void inside(const struct window *w, int32_t at, int32_t before, int32_t after, int32_t *begin, int32_t *end)
+/* The kernel positions [*begin, *end) of the window at output index `at` that lie inside the input. */
+static void inside(const struct window *w, int32_t at, int32_t *begin, int32_t *end)
 {
-    int32_t start = at * w->stride - w->before, low = -before - start, high = w->in + after - start;
+    int32_t start = at * w->stride - w->before, low = -start, high = w->in - start;
     *begin = low <= 0 ? 0 : (low + w->dilation - 1) / w->dilation;
     *end = high <= 0 ? 0 : min_int(w->kernel, (high - 1) / w->dilation + 1);
     if (*end < *begin) *end = *begin;
@@ -105,14 +101,14 @@ struct job {
     uint32_t tasks;
 };
 
-/* Collect the window's positions of one output pixel; gives how many there are and the average's divisor. */
-static size_t collect(const struct job *j, const uint8_t *image, int32_t oy, int32_t ox, const void **taps, float *divisor)
+/* Collect the window's positions of one output pixel that lie inside the input; gives how many there are. */
+static size_t collect(const struct job *j, const uint8_t *image, int32_t oy, int32_t ox, const void **taps)
 {
     const struct pool *p = &j->p;
     size_t pixel = (size_t)p->channels * type_bytes(j->in.type), count = 0;
-    int32_t y0, y1, x0, x1, py0, py1, px0, px1;
-    inside(&p->y, oy, 0, 0, &y0, &y1);
-    inside(&p->x, ox, 0, 0, &x0, &x1);
+    int32_t y0, y1, x0, x1;
+    inside(&p->y, oy, &y0, &y1);
+    inside(&p->x, ox, &x0, &x1);
     for (int32_t ky = y0; ky < y1; ky++) {
         size_t row = (size_t)(oy * p->y.stride - p->y.before + ky * p->y.dilation) * (size_t)p->x.in;
         for (int32_t kx = x0; kx < x1; kx++) {
@@ -120,9 +116,6 @@ static size_t collect(const struct job *j, const uint8_t *image, int32_t oy, int
             taps[count++] = image + (row + column) * pixel;
         }
     }
-    inside(&p->y, oy, p->y.before, p->y.after, &py0, &py1);
-    inside(&p->x, ox, p->x.before, p->x.after, &px0, &px1);
-    *divisor = p->count_include_pad ? (float)(py1 - py0) * (float)(px1 - px0) : (float)count;
     return count;
 }
 
@@ -173,9 +166,9 @@ static void task(void *argument, uint32_t index)
     for (size_t row = begin; row < end; row++) {
         const uint8_t *image = (const uint8_t *)j->in.address + row / (size_t)p->y.out * image_bytes;
         for (int32_t ox = 0; ox < p->x.out; ox++) {
-            float divisor;
             size_t at = (row * (size_t)p->x.out + (size_t)ox) * (size_t)p->channels;
-            size_t count = collect(j, image, (int32_t)(row % (size_t)p->y.out), ox, taps, &divisor);
+            size_t count = collect(j, image, (int32_t)(row % (size_t)p->y.out), ox, taps);
+            float divisor = (float)(p->count_include_pad ? (size_t)p->y.kernel * (size_t)p->x.kernel : count);
             if (width == 4)
                 pool_f32(j, (const float *const *)(const void *)taps, count, divisor, (float *)j->out.address + at);
             else

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FullyConnected, and the import of ONNX Gemm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import DType, Graph, Node, Tensor
+from ..linear import DEPTH_LIMIT, clamp_float, code_bits, finish_int8, pack_matrix, unpack_matrix
+from .base import Array, Operator, Quantisation, Scales, Value, onnx_op, register
+from .binary import BinaryKind
+
+__all__ = ["FullyConnected"]
+
+
+@register
+class FullyConnected(Operator):
+    """Inputs: x [...,K], weights [O,K], bias [O], weight_sum int32 [O], residual [...,O]; the last three may be absent."""
+
+    table = "FullyConnected"
+
+    def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
+        """``[...,O]``."""
+        x, w = inputs[0], inputs[1]
+        assert x is not None
+        assert w is not None
+        if len(x.shape) < 1 or len(w.shape) != 2 or x.shape[-1] != w.shape[1]:
+            raise ValueError(f"input {list(x.shape)} and weights {list(w.shape)} do not fit together")
+        bias = inputs[2] if len(inputs) > 2 else None
+        if bias is not None and bias.shape != (w.shape[0],):
+            raise ValueError(f"bias has shape {list(bias.shape)}, not [{w.shape[0]}]")
+        return [((*x.shape[:-1], w.shape[0]), x.dtype)]
+
+    def reference(self, node: Node, inputs: Sequence[Array | None], outputs: Sequence[Tensor]) -> list[Array]:
+        """clamp(x @ weights.T + bias + residual)."""
+        x, w, bias, _, residual = [*inputs, None, None, None][:5]
+        assert x is not None
+        assert w is not None
+        if node.params.get("dynamic", False):
+            x = _quantised_rows(x)
+        y = np.matmul(x.astype(np.float64), w.astype(np.float64).T)
+        if bias is not None:
+            y = y + bias
+        if residual is not None:
+            y = y + residual
+        return [clamp_float(y, node)]
+
+    def quantisation(self, node: Node, graph: Graph) -> Quantisation:
+        """Int8 with a free output scale; the residual is a second activation."""
+        depth = graph.tensors[node.inputs[1]].shape[1]
+        if node.params.get("dynamic", False):
+            return Quantisation(Scales.FLOAT, reason="its activations are quantised row by row at run time")
+        if depth > DEPTH_LIMIT:
+            return Quantisation(Scales.FLOAT, reason=f"{depth} products per output could overflow int32 (limit {DEPTH_LIMIT})")
+        return Quantisation(Scales.FREE, data=(0, 4))
+
+    def int8_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
+        """The rules of runtime_c/src/ops/linear.h."""
+        x, w, bias, _, residual = [*inputs, None, None, None][:5]
+        assert x is not None
+        assert w is not None
+        codes = x.array.astype(np.float64) - x.zero_point
+        sums = np.matmul(codes, w.array.astype(np.float64).T)
+        return [finish_int8(node, sums, x, w, None if bias is None else bias.array, residual, outputs[0], w.array.shape[1])]
+
+    def macs(self, node: Node, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> int:
+        """Output elements times K."""
+        assert inputs[1] is not None
+        return outputs[0].elements * inputs[1].shape[1]
+
+    def pack(self, node: Node, position: int, tensor: Tensor) -> bytes:
+        """Weights: one packed matrix [O][K]."""
+        if position != 1:
+            return super().pack(node, position, tensor)
+        assert tensor.data is not None
+        return pack_matrix(tensor.data, code_bits(tensor))
+
+    def unpack(self, node: Node, tensor: Tensor, data: bytes) -> Array:
+        """The logical weights (float32, or codes as int16) from their stored bytes."""
+        return unpack_matrix(data, tensor.shape[0], tensor.shape[1], code_bits(tensor))
+
+
+def _quantised_rows(x: Array) -> Array:
+    """Each row as the dynamic form sees it: code * (top / 127) with top = max |x|."""
+    top = np.abs(x).max(axis=-1, keepdims=True).astype(np.float32)
+    dead = top < np.float32(2.0**-100)
+    inverse = np.float32(127) / np.where(dead, np.float32(1), top)
+    step = np.where(dead, np.float32(0), top / np.float32(127))
+    return (np.rint(x.astype(np.float32) * inverse) * step).astype(np.float32)
+
+
+def row_bias(shape: tuple[int, ...], outputs: int) -> bool:
+    """Whether a Gemm's C of this shape is the same for every row."""
+    padded = (1, 1, *shape)[-2:]
+    return len(shape) <= 2 and padded[0] == 1 and padded[1] in (1, outputs)
+
+
+@onnx_op("Gemm")
+def _gemm(ctx: Any) -> None:
+    """Y = alpha * A' B' + beta * C."""
+    alpha, beta = float(ctx.attr("alpha", 1.0)), float(ctx.attr("beta", 1.0))
+    if ctx.rank(0) != 2 or ctx.rank(1) != 2:
+        ctx.fail(f"inputs of shapes {list(ctx.shape(0))} and {list(ctx.shape(1))}: both must have rank 2")
+    a = ctx.input(0)
+    if ctx.attr("transA", 0):
+        a = ctx.emit("Transpose", [a], {"perm": [1, 0]})
+    b = ctx.constant(1)
+    if b is None:
+        y, bias_done = _variable_product(ctx, a, alpha), False
+    else:
+        y, bias_done = _constant_product(ctx, a, b, alpha, beta)
+    if ctx.has_input(2) and not bias_done and beta != 0.0:
+        c = ctx.input(2)
+        if beta != 1.0:
+            c = ctx.emit("Binary", [c, ctx.const(np.float32(beta), "beta")], {"kind": int(BinaryKind.MUL)})
+        y = ctx.emit("Binary", [y, c], {"kind": int(BinaryKind.ADD)})
+    ctx.finish(y)
+
+
+def _variable_product(ctx: Any, a: str, alpha: float) -> str:
+    y = ctx.emit("MatMul", [a, ctx.input(1)], {"transpose_b": bool(ctx.attr("transB", 0))})
+    if alpha != 1.0:
+        y = ctx.emit("Binary", [y, ctx.const(np.float32(alpha), "alpha")], {"kind": int(BinaryKind.MUL)})
+    return str(y)
+
+
+def _constant_product(ctx: Any, a: str, b: Array, alpha: float, beta: float) -> tuple[str, bool]:
+    """The product, and whether C is part of it."""
+    weights = b if ctx.attr("transB", 0) else b.T
+    if alpha != 1.0:
+        weights = weights * np.float32(alpha)
+    inputs = [a, ctx.const(np.ascontiguousarray(weights, np.float32), f"{ctx.node.input[1]}_packed")]
+    c = ctx.constant(2)
+    done = c is not None and row_bias(c.shape, weights.shape[0])
+    if c is not None and done and beta != 0.0:
+        bias = np.broadcast_to(c.reshape(-1) * np.float32(beta), (weights.shape[0],))
+        inputs.append(ctx.const(np.ascontiguousarray(bias, np.float32), f"{ctx.node.input[2]}_bias"))
+    return str(ctx.emit("FullyConnected", inputs)), done
