@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write golden files of the present format: `python tests/golden/make.py FOLDER`.
+
+A golden file of a released version is never made again. Each is a small network of one operator family, with its input and output
+beside it in an .npz file, so that a later runtime can show that it opens the file and gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import edge8
+from edge8.calibrate import Calibration
+from edge8.converter import schema_generated as schema
+from edge8.converter.graph import Graph, Node, Tensor
+from edge8.converter.ops import operators
+from edge8.converter.quant.scheme import Scheme, apply
+from edge8.converter.targets.cpu_lite import write
+
+Array = np.ndarray[Any, Any]
+SHAPE = (1, 6, 5, 8)
+
+
+class Builder:
+    """A graph with one input `x` of SHAPE to which nodes are appended."""
+
+    def __init__(self) -> None:
+        self.random = np.random.default_rng(8)
+        self.graph = Graph(inputs=["x"])
+        self.graph.add(Tensor("x", SHAPE))
+        self.last = "x"
+
+    def weights(self, *shape: int) -> str:
+        """A constant of small normal numbers."""
+        return self.graph.constant((self.random.standard_normal(shape) * 0.3).astype(np.float32), "w")
+
+    def add(self, op: str, *others: str, **params: Any) -> Builder:
+        """Append a node that reads the last result and `others`."""
+        return self.add_inputs(op, [self.last, *others], **params)
+
+    def add_inputs(self, op: str, inputs: list[str], **params: Any) -> Builder:
+        """Append a node with these inputs."""
+        node = Node(op, inputs, [], params, f"{op.lower()}{len(self.graph.nodes)}")
+        ((shape, dtype),) = operators()[op].infer(node, [self.graph.tensors[n] if n else None for n in inputs])
+        self.last = self.graph.add(Tensor(self.graph.fresh("y"), shape, dtype))
+        node.outputs = [self.last]
+        self.graph.nodes.append(node)
+        return self
+
+    def done(self) -> Graph:
+        """The graph, with the last result as its output."""
+        self.graph.outputs = [self.last]
+        return self.graph
+
+
+def families() -> Iterator[tuple[str, Graph]]:
+    """A small network per operator family."""
+    same = {"pad_top": 1, "pad_left": 1, "pad_bottom": 1, "pad_right": 1}
+    b = Builder()
+    yield "conv2d", b.add("Conv2D", b.weights(12, 3, 3, 8), b.weights(12), **same, act_min=0.0).done()
+    b = Builder()
+    yield "conv2d_group", b.add("Conv2D", b.weights(6, 3, 3, 4), b.weights(6), **same, group=2, stride_h=2, stride_w=2).done()
+    b = Builder()
+    residual = b.add("Conv2D", b.weights(8, 1, 1, 8), b.weights(8), "", "x").done()
+    yield "conv2d_residual", residual
+    b = Builder()
+    yield "depthwise_conv2d", b.add("DepthwiseConv2D", b.weights(3, 3, 16), b.weights(16), **same, multiplier=2, act_min=0.0, act_max=6.0).done()
+    b = Builder()
+    yield "conv_transpose2d", b.add("ConvTranspose2D", b.weights(4, 3, 3, 8), b.weights(4), stride_h=2, stride_w=2).done()
+    b = Builder()
+    yield "fully_connected", b.add("FullyConnected", b.weights(10, 8), b.weights(10)).done()
+    b = Builder()
+    flat = b.add("Reshape", shape=None).done if False else None
+    del flat
+    b.add_inputs("MatMul", ["x", "x"], transpose_b=True)
+    yield "mat_mul", b.done()
+    kinds = schema.BinaryKind
+    b = Builder()
+    c = b.weights(8)
+    yield "binary", b.add("Binary", c, kind=kinds.ADD, act_min=0.0).add("Binary", "x", kind=kinds.MUL).add("Binary", "x", kind=kinds.SUB).done()
+    b = Builder()
+    b.add("Conv2D", b.weights(8, 1, 1, 8), b.weights(8))
+    for kind in (schema.UnaryKind.HARD_SWISH, schema.UnaryKind.TANH, schema.UnaryKind.GELU, schema.UnaryKind.SIGMOID):
+        b.add("Unary", kind=kind)
+    yield "unary", b.done()
+    b = Builder()
+    pool = {"kernel_h": 3, "kernel_w": 3, **same}
+    yield "pool2d", b.add("Pool2D", kind=schema.PoolKind.MAX, **pool).add("Pool2D", kind=schema.PoolKind.AVERAGE, **pool).done()
+    b = Builder()
+    yield "reduce", b.add("Reduce", kind=schema.ReduceKind.MEAN, axes=[1, 2]).done()
+    b = Builder()
+    yield "softmax", b.add("Conv2D", b.weights(8, 1, 1, 8), b.weights(8)).add("Softmax").done()
+    b = Builder()
+    yield "layer_norm", b.add("Conv2D", b.weights(8, 1, 1, 8), b.weights(8)).add("LayerNorm", b.weights(8), b.weights(8)).done()
+    b = Builder()
+    b.add("Conv2D", b.weights(8, 1, 1, 8), b.weights(8)).add("Concat", "x", axis=3).add("Slice", start=[0, 4, 0, 2], step=[1, -2, 1, 3])
+    yield "movement", b.add("Pad", kind=schema.PadKind.EDGE, before=[0, 1, 0, 0], after=[0, 0, 2, 0]).add("Transpose", perm=[0, 3, 1, 2]).done()
+
+
+def build(graph: Graph, mode: str, x: Array) -> bytes:
+    """The file of a graph, `mode` as in Scheme; full ones are calibrated on x."""
+    quantised = copy.deepcopy(graph)
+    apply(quantised, Scheme(mode=mode, calibratable=mode == "weight"))
+    data = write(quantised)
+    if mode != "full" or edge8.Model(data).calibrated:
+        return data
+    calibration = Calibration(edge8.Model(data))
+    calibration.run([x])
+    return calibration.fill("minmax")
+
+
+def main() -> None:
+    """Write every family in each form."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    x = np.random.default_rng(88).standard_normal(SHAPE).astype(np.float32)
+    for name, graph in families():
+        for mode in ("float", "weight", "full"):
+            data = build(graph, mode, x)
+            path = folder / f"{name}.{mode}.e8"
+            path.write_bytes(data)
+            np.savez(path.with_suffix(".npz"), x=x, y=edge8.Model(data).session()(x))
+
+
+if __name__ == "__main__":
+    main()
