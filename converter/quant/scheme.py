@@ -76,7 +76,7 @@ class Scheme:
 
 @dataclass(frozen=True)
 class Decision:
-    """How one node runs: ``domain`` is ``"int8"``, ``"weight"`` (int weights, float compute) or ``"float"``; ``reason`` says why not int8."""
+    """How one node runs: ``domain`` is ``"int8"``, ``"weight"`` (coded weights, float compute) or ``"float"``; ``reason``: why not int8."""
 
     node: str
     op: str
