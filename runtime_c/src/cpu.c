@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "edge8.h"
+#include "kernels/arm_levels.h"
 #include "kernels/kernel.h"
 
 static uint32_t cpu_mask = UINT32_MAX;
@@ -41,31 +42,44 @@ static uint32_t detect(void)
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1u)) found |= CPU_AVX_VNNI;
     return found;
 }
-#elif defined(__aarch64__)
-#define E8_DETECT_ARM 1
-#elif defined(__ARM_NEON)
-#define E8_DETECT_ARM 1
+#elif defined(E8_KERNELS_NEON) && defined(__linux__)
+#include <sys/auxv.h>
+
+/* Bits of AT_HWCAP and AT_HWCAP2 in the Linux ABI (asm/hwcap.h). */
+static uint32_t detect(void)
+{
+    unsigned long hwcap = getauxval(AT_HWCAP);
+    uint32_t found = 0;
+#if defined(__aarch64__)
+    if (hwcap >> 1 & 1u) found |= CPU_NEON;
+    if (hwcap >> 20 & 1u) found |= CPU_DOTPROD;
+    if (getauxval(AT_HWCAP2) >> 13 & 1u) found |= CPU_I8MM;
+#else
+    if (hwcap >> 12 & 1u) found |= CPU_NEON;
+    if (hwcap >> 16 & 1u) found |= CPU_VFPV4;
+#endif
+    return found;
+}
+#elif defined(E8_KERNELS_NEON) && defined(__ARM_NEON)
+/* Without an operating system that tells: what the compiler was told. */
+static uint32_t detect(void)
+{
+    uint32_t found = CPU_NEON;
+#if defined(__ARM_FEATURE_DOTPROD)
+    found |= CPU_DOTPROD;
+#endif
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+    found |= CPU_I8MM;
+#endif
+#if defined(__arm__) && defined(__ARM_FEATURE_FMA)
+    found |= CPU_VFPV4;
+#endif
+    return found;
+}
 #else
 static uint32_t detect(void)
 {
     return 0;
-}
-#endif
-
-#ifdef E8_DETECT_ARM
-#if defined(__linux__)
-#include <sys/auxv.h>
-#endif
-
-static uint32_t detect(void)
-{
-    uint32_t found = CPU_NEON;
-#if defined(__linux__) && defined(__aarch64__)
-    unsigned long hwcap = getauxval(AT_HWCAP), hwcap2 = getauxval(AT_HWCAP2);
-    if (hwcap >> 20 & 1u) found |= CPU_DOTPROD;
-    if (hwcap2 >> 13 & 1u) found |= CPU_I8MM;
-#endif
-    return found;
 }
 #endif
 
@@ -81,6 +95,21 @@ static const struct level LEVELS[] = {
 #endif
 #if defined(E8_KERNELS_AVX512VNNI)
     {CPU_AVX2 | CPU_AVX512 | CPU_AVX512_VNNI, e8_init_avx512vnni},
+#endif
+#if defined(E8_KERNELS_VFPV4)
+    {CPU_VFPV4, e8_init_vfpv4},
+#endif
+#if defined(E8_KERNELS_NEON)
+    {CPU_NEON, e8_init_neon},
+#endif
+#if defined(E8_KERNELS_VFPV4)
+    {CPU_NEON | CPU_VFPV4, e8_init_neon_vfpv4},
+#endif
+#if defined(E8_KERNELS_DOTPROD)
+    {CPU_NEON | CPU_DOTPROD, e8_init_dotprod},
+#endif
+#if defined(E8_KERNELS_I8MM)
+    {CPU_NEON | CPU_DOTPROD | CPU_I8MM, e8_init_i8mm},
 #endif
 };
 enum { LEVEL_COUNT = sizeof LEVELS / sizeof LEVELS[0] };

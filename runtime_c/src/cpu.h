@@ -14,7 +14,8 @@ enum {
     CPU_AVX_VNNI = 16,
     CPU_NEON = 256,
     CPU_DOTPROD = 512,
-    CPU_I8MM = 1024
+    CPU_I8MM = 1024,
+    CPU_VFPV4 = 2048 /* ARMv7: fused multiply-add */
 };
 
 /* The features of this CPU that the mask of e8_cpu_restrict leaves. */

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How near the inner loops of the ARM kernels come to the limit of their instructions, by static analysis.
+
+    python runtime_c/bench/arm_throughput.py
+
+Each kernel file is compiled with Debian's cross compiler. Of the function's innermost loops the one with most multiply-accumulates
+is analysed with llvm-mca, which knows the pipelines of some cores. It assumes that all data lies in the L1 cache and that every
+branch is predicted; it is not a measurement. The limit is the number of multiply-accumulates that the core could do a cycle if the
+loop held nothing but the instructions that compute them, from the same model of the core.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-DNDEBUG", "-D_GNU_SOURCE", f"-I{SOURCE}", f"-I{SOURCE.parent / 'include'}"]
+
+# Multiply-accumulates of one instruction (Q form).
+MACS = {"sdot": 16, "smmla": 32, "fmla": 4, "smull": 8, "smull2": 8, "smlal": 8, "smlal2": 8}
+
+# Loops of nothing but arithmetic, arranged so that no instruction waits for the one before it: what the core could do.
+SDOT = [f"sdot v{r}.4s, v{24 + r % 4}.16b, v28.4b[{r % 4}]" for r in range(16)]
+SMMLA = [f"smmla v{r}.4s, v{24 + r % 4}.16b, v28.16b" for r in range(16)]
+FMLA = [f"fmla v{r}.4s, v{24 + r % 4}.4s, v28.s[{r % 4}]" for r in range(16)]
+NEON = [
+    *(f"smull v{16 + r}.8h, v24.8b, v{26 + r % 4}.8b" for r in range(8)),
+    *(f"smlal v{16 + r}.8h, v25.8b, v{26 + r % 4}.8b" for r in range(8)),
+    *(f"sadalp v{r}.4s, v{16 + r}.8h" for r in range(8)),
+]
+DEPTHWISE = [
+    *(f"smull v{16 + r}.8h, v24.8b, v{26 + r % 4}.8b" for r in range(8)),
+    *(f"smlal v{16 + r}.8h, v25.8b, v{26 + r % 4}.8b" for r in range(8)),
+    *(f"saddw v{2 * r}.4s, v{2 * r}.4s, v{16 + r}.4h" for r in range(8)),
+    *(f"saddw2 v{2 * r + 1}.4s, v{2 * r + 1}.4s, v{16 + r}.8h" for r in range(8)),
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kernel on a core: the file, the function, its arithmetic, and the share of the limit that is wanted."""
+
+    kernel: str
+    file: str
+    function: str
+    arithmetic: list[str]
+    core: str
+    wanted: float
+
+
+CASES = [
+    Case("int8 GEMM dot product", "arm_dotprod.c", "e8_dotprod_gemm_s8", SDOT, "cortex-a55", 0.80),
+    Case("int8 GEMM dot product", "arm_dotprod.c", "e8_dotprod_gemm_s8", SDOT, "cortex-a76", 0.80),
+    Case("int8 GEMM NEON", "arm_neon_gemm.c", "gemm_s8", NEON, "cortex-a53", 0.70),
+    Case("int8 GEMM NEON", "arm_neon_gemm.c", "gemm_s8", NEON, "cortex-a72", 0.70),
+    Case("int8 GEMM i8mm", "arm_i8mm.c", "gemm_s8_tile", SMMLA, "cortex-a510", 0.70),
+    Case("int8 GEMM i8mm", "arm_i8mm.c", "gemm_s8_tile", SMMLA, "neoverse-v1", 0.70),
+    Case("int8 depthwise", "arm_neon_depthwise.c", "depthwise_s8", DEPTHWISE, "cortex-a53", 0.60),
+    Case("int8 depthwise", "arm_neon_depthwise.c", "depthwise_s8", DEPTHWISE, "cortex-a55", 0.60),
+    Case("int8 depthwise", "arm_neon_depthwise.c", "depthwise_s8", DEPTHWISE, "cortex-a72", 0.60),
+    Case("int8 depthwise", "arm_neon_depthwise.c", "depthwise_s8", DEPTHWISE, "cortex-a76", 0.60),
+    Case("float GEMM", "arm_neon_float.c", "gemm_f32", FMLA, "cortex-a53", 0.70),
+    Case("float GEMM", "arm_neon_float.c", "gemm_f32", FMLA, "cortex-a55", 0.70),
+    Case("float GEMM", "arm_neon_float.c", "gemm_f32", FMLA, "cortex-a72", 0.70),
+    Case("float GEMM", "arm_neon_float.c", "gemm_f32", FMLA, "cortex-a76", 0.70),
+]
+
+
+def macs_of(lines: list[str]) -> int:
+    """Multiply-accumulates of a piece of assembly. FMLA with scalar operands counts one."""
+    total = 0
+    for line in lines:
+        name = line.split()[0]
+        total += (1 if re.match(r"fmla\s+s\d", line) else MACS[name]) if name in MACS else 0
+    return total
+
+
+def cycles(lines: list[str], core: str, tool: str) -> float:
+    """Cycles of one iteration of a loop body."""
+    attributes = "+dotprod,+i8mm"
+    command = [tool, "--mtriple=aarch64-linux-gnu", f"--mcpu={core}", f"--mattr={attributes}", "--iterations=200", "--instruction-info=0", "-resource-pressure=0"]
+    result = subprocess.run(command, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False)
+    found = re.search(r"Total Cycles:\s+(\d+)", result.stdout)
+    if result.returncode != 0 or not found:
+        raise RuntimeError(f"{tool} failed on {core}: {result.stderr.strip()[:400]}")
+    return int(found.group(1)) / 200
+
+
+def loops(assembly: str, function: str) -> list[list[str]]:
+    """The innermost loops of a function: from a label to a branch back to it with no other label between."""
+    body = re.split(rf"\n{function}:.*\n", assembly, maxsplit=1)[1].split("\t.size", 1)[0]
+    result: list[list[str]] = []
+    label, current = "", []
+    for line in body.splitlines():
+        text = line.strip()
+        if not line.startswith("\t"):
+            if text.startswith(".L"):
+                label, current = text.split(":")[0], []
+            continue
+        if text.startswith("."):
+            continue
+        current.append(text)
+        if re.match(r"(b\.?[a-z]{2}|cbn?z|tbn?z)\s", text) and re.search(re.escape(label) + r"$", text) and label:
+            result.append(list(current))
+    return result
+
+
+def compile_file(compiler: str, name: str, folder: Path) -> str:
+    """Assembly of a kernel file."""
+    out = folder / (name + ".s")
+    subprocess.run([compiler, *FLAGS, "-S", str(SOURCE / "kernels" / name), "-o", str(out)], check=True)
+    return out.read_text()
+
+
+def main() -> int:
+    """Print the table; 1 when a kernel misses what is wanted."""
+    tool = next((t for t in ("llvm-mca-19", "llvm-mca") if shutil.which(t)), None)
+    compiler = "aarch64-linux-gnu-gcc"
+    if tool is None or shutil.which(compiler) is None:
+        print(f"arm_throughput: needs llvm-mca (Debian: llvm-19) and {compiler} (Debian: gcc-aarch64-linux-gnu)", file=sys.stderr)
+        return 2
+    missed = 0
+    print(f"{'kernel':24} {'core':12} {'MACs/cycle':>10} {'limit':>7} {'share':>6} {'wanted':>7}")
+    with tempfile.TemporaryDirectory() as folder:
+        texts = {name: compile_file(compiler, name, Path(folder)) for name in {case.file for case in CASES}}
+        for case in CASES:
+            body = max(loops(texts[case.file], case.function), key=macs_of)
+            reached = macs_of(body) / cycles(body, case.core, tool)
+            limit = macs_of(case.arithmetic) / cycles(case.arithmetic, case.core, tool)
+            missed += reached / limit < case.wanted
+            print(f"{case.kernel:24} {case.core:12} {reached:10.2f} {limit:7.2f} {reached / limit:6.0%} {case.wanted:7.0%}")
+    print(f"\n{tool}, loops of {compiler} -O3; {missed} below what is wanted")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
