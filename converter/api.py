@@ -18,7 +18,7 @@ from edge8.calibrate import Calibration
 from .atomic import write_file
 from .errors import ConvertError
 from .graph import Graph
-from .passes import run_pipeline
+from .passes.base import optimise
 from .progress import track
 from .quant.scheme import Decision, Scheme, apply
 from .targets.cpu_lite import write
@@ -79,7 +79,7 @@ def load_graph(model: str | Path | onnx.ModelProto, input_shape: Mapping[str, tu
     from .onnx_in import load
 
     graph = load(model, input_shape=input_shape)
-    run_pipeline(graph)
+    optimise(graph)
     return graph
 
 

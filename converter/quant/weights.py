@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 # Operators whose input 1 is a matrix of weights; input 2 is the bias, input 3 the sums of int8 codes where the operator has one.
 WEIGHTS_INPUT: dict[str, int] = {"Conv2D": 1, "DepthwiseConv2D": 1, "ConvTranspose2D": 1, "FullyConnected": 1}
-_WEIGHT_SUM_INPUT: dict[str, int] = {"Conv2D": 3, "FullyConnected": 3}
+_WEIGHT_SUM_INPUT: dict[str, int] = {"Conv2D": 3, "FullyConnected": 3, "DepthwiseConv2D": 3}
 BIAS_INPUT = 2
 
 # The runtime refuses scales outside 2^-40 .. 2^40 (tensor.c). A channel's scale is also kept above |bias| * 2^-18: its bias
@@ -46,7 +46,7 @@ def code_limit(bits: int) -> int:
         raise ConvertError(
             f"{bits} bits per weight are outside 1 to 16", rule="quant.bits", where="--bits", hint="Choose a width from 1 to 16"
         )
-    return max(1, 2 ** (bits - 1) - 1)
+    return max(1, (1 << (bits - 1)) - 1)
 
 
 def _as_matrix(weights: Array, axis: int, group: int) -> Array:
@@ -59,7 +59,7 @@ def _as_matrix(weights: Array, axis: int, group: int) -> Array:
                 f"{matrix.shape[1]} inputs do not divide into groups of {group}", rule="quant.group", hint="Choose another --group or 0"
             )
         matrix = matrix.reshape(-1, group)
-    return matrix
+    return np.asarray(matrix)
 
 
 def _mse_scales(matrix: Array, limit: int) -> Array:
@@ -147,6 +147,7 @@ def quantise_node(graph: Graph, node: Node, *, bits: int = 8, group: int = 0, me
 
 def _add_weight_sum(graph: Graph, node: Node, codes: Array) -> None:
     position = _WEIGHT_SUM_INPUT[node.op]
-    sums = codes.reshape(codes.shape[0], -1).sum(axis=1, dtype=np.int64).astype(np.int32)
+    axis = channel_axis(node.op)
+    sums = np.moveaxis(codes, axis, 0).reshape(codes.shape[axis], -1).sum(axis=1, dtype=np.int64).astype(np.int32)
     node.inputs += [""] * (position + 1 - len(node.inputs))
     node.inputs[position] = graph.constant(sums, f"{node.inputs[WEIGHTS_INPUT[node.op]]}_sum")
