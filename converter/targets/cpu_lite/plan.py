@@ -22,6 +22,7 @@ IN_PLACE: dict[str, tuple[int, ...]] = {
     "FullyConnected": (4,),
     "Reshape": (0,),
     "Unary": (0,),
+    "Where": (0, 1, 2),
 }
 
 
@@ -78,7 +79,9 @@ def _donor(graph: Graph, node: Node, index: int, lives: dict[str, tuple[int, int
         if not name or graph.tensors[name].constant or lives[name][1] != index:
             continue
         positions = {i for i, other in enumerate(node.inputs) if other == name}
-        if graph.tensors[name].bytes == result.bytes and positions <= set(allowed):
+        source = graph.tensors[name]
+        # Equal bytes are not enough: a broadcast operand may have as many bytes as a BOOL result has elements.
+        if (source.bytes, source.elements) == (result.bytes, result.elements) and positions <= set(allowed):
             return name
     return None
 
