@@ -72,6 +72,8 @@ def _write_tensor(builder: Any, tensor: Tensor, stored: bytes | None, plan: Plan
             schema.TensorAddPresetScale(builder, tensor.preset[0])
             schema.TensorAddPresetZeroPoint(builder, tensor.preset[1])
     if data is not None:
+        if scale_at is not None:
+            schema.TensorAddZeroPoint(builder, tensor.zero_point)
         schema.TensorAddBits(builder, tensor.bits)
         schema.TensorAddGroup(builder, tensor.group)
         schema.TensorAddData(builder, data)
