@@ -49,18 +49,18 @@ def integer_sums(x: Array, w: Array, reduce_axes: tuple[int, ...], product: Call
     |sum| <= max|x| * max over outputs of sum|w|; below 2^24 every partial sum is a float32 integer, else a float64 one.
     Returns int32, or int64 where a sum does not fit int32 (the caller reports the overflow).
     """
-    largest = float(np.abs(x.astype(np.int64)).max(initial=0))
-    bound = largest * float(np.abs(w.astype(np.int64)).sum(axis=reduce_axes).max(initial=0))
+    largest = float(max(int(x.max(initial=0)), -int(x.min(initial=0))))
+    bound = largest * float(np.abs(w.astype(np.int32)).sum(axis=reduce_axes, dtype=np.int64).max(initial=0))
     dtype = kernels.exact_dtype(bound)
     sums = product(x.astype(dtype), w.astype(dtype))
     return _as_int(sums)
 
 
 def _as_int(sums: Array) -> Array:
-    wide = np.rint(sums).astype(np.int64)
-    if wide.size and (wide.max() > np.iinfo(np.int32).max or wide.min() < np.iinfo(np.int32).min):
-        return wide
-    return wide.astype(np.int32)
+    """Integers held in floats -> int32, or int64 where one does not fit."""
+    if sums.size and (sums.max() > np.iinfo(np.int32).max or sums.min() < np.iinfo(np.int32).min):
+        return sums.astype(np.int64)
+    return sums.astype(np.int32)
 
 
 def _add_bias(y: Array, bias: Array | None, axis: int) -> Array:
@@ -265,7 +265,8 @@ class Executor:
         adjust: Callable[[str, Array], Array] | None = None,
     ) -> None:
         opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-        self.input_names = [value.name for value in model.graph.input]
+        constants = {tensor.name for tensor in model.graph.initializer}
+        self.input_names = [value.name for value in model.graph.input if value.name not in constants]
         self.output_names = [value.name for value in model.graph.output]
         self._adjust = adjust
         self._constants: dict[str, Array] = {}

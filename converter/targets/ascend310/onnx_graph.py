@@ -249,7 +249,7 @@ def _tensor(name: str, array: Array) -> TensorProto:
         return helper.make_tensor(name, TensorProto.UINT64, array.shape, array.ravel().tolist())
     if array.dtype == np.int32:
         return helper.make_tensor(name, TensorProto.INT32, array.shape, array.ravel().tolist())
-    return numpy_helper.from_array(np.ascontiguousarray(array), name)
+    return numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
 
 
 def _clone(message: Any) -> Any:
