@@ -299,7 +299,8 @@ class _Spool:
         arrays = sample if isinstance(sample, Mapping) else {"": sample}
         start = self.file.tell()
         archive = io.BytesIO()
-        np.savez(archive, **{name: np.asarray(x) for name, x in arrays.items()})
+        named: dict[str, Any] = {str(name): np.asarray(x) for name, x in arrays.items()}
+        np.savez(archive, **named)
         content = archive.getvalue()
         self.file.write(len(content).to_bytes(8, "little") + content)
         self.ends.append(start + 8 + len(content))

@@ -243,16 +243,15 @@ def prepare(picture: Any, steps: Preprocess, shape: tuple[int, ...], dtype: np.d
             f"the picture is {picture.height} x {picture.width} after resize and crop, input {name!r} takes {height} x {width}",
             rule="preprocess.size", where=where, hint=f"Set crop or resize to [{height}, {width}]",
         )  # fmt: skip
-    pixels = np.asarray(picture, np.uint8).reshape(height, width, channels)
+    pixels: Array = np.asarray(picture, np.uint8).reshape(height, width, channels)
     if steps.channels == "bgr":
         pixels = pixels[:, :, ::-1]
     if dtype.kind == "f":
-        values = pixels.astype(np.float32)
+        pixels = pixels.astype(np.float32)
         if steps.mean:
-            values = values - np.asarray(steps.mean, np.float32)
+            pixels = pixels - np.asarray(steps.mean, np.float32)
         if steps.std:
-            values = values / np.asarray(steps.std, np.float32)
-        pixels = values
+            pixels = pixels / np.asarray(steps.std, np.float32)
     elif steps.mean or steps.std:
         raise ConvertError(
             f"input {name!r} is {dtype}, mean and std give float32", rule="preprocess.type", where=where, hint="Leave mean and std out"

@@ -51,7 +51,7 @@ def code_limit(bits: int) -> int:
 
 def _as_matrix(weights: Array, axis: int, group: int) -> Array:
     """Weights as float64 ``[channels * groups, values per scale]``."""
-    matrix = np.moveaxis(np.asarray(weights, np.float64), axis, 0)
+    matrix: Array = np.moveaxis(np.asarray(weights, np.float64), axis, 0)
     matrix = matrix.reshape(matrix.shape[0], -1)
     if group:
         if matrix.shape[1] % group:
@@ -59,16 +59,16 @@ def _as_matrix(weights: Array, axis: int, group: int) -> Array:
                 f"{matrix.shape[1]} inputs do not divide into groups of {group}", rule="quant.group", hint="Choose another --group or 0"
             )
         matrix = matrix.reshape(-1, group)
-    return np.asarray(matrix)
+    return matrix
 
 
 def _mse_scales(matrix: Array, limit: int) -> Array:
     """Per row the scale of least squared error among 32 fractions of the largest magnitude, from the whole of it downwards."""
-    largest = np.abs(matrix).max(axis=1)
-    best = np.full(len(matrix), np.inf)
-    scales = largest / limit
-    lowest = 0.98 if limit >= 127 else 0.4 if limit >= 7 else 0.15
-    for fraction in np.linspace(1.0, lowest if limit < 127 else 0.8, 32):
+    largest: Array = np.abs(matrix).max(axis=1)
+    best: Array = np.full(len(matrix), np.inf)
+    scales: Array = largest / limit
+    lowest = 0.8 if limit >= 127 else 0.4 if limit >= 7 else 0.15
+    for fraction in np.linspace(1.0, lowest, 32):
         candidate = np.maximum(largest * fraction / limit, _SMALLEST_SCALE)
         error = np.clip(np.rint(matrix / candidate[:, None]), -limit, limit) * candidate[:, None] - matrix
         loss = np.einsum("ij,ij->i", error, error)

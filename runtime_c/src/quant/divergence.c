@@ -27,23 +27,25 @@ double log_positive(double x)
     return 2.0 * s * (1.0 + sum) + (double)exponent * 0.69314718055994530942;
 }
 
-/* Spread the magnitudes of both halves over LINEAR_BINS equal bins up to `most`. */
+/* Put the magnitudes of both halves into LINEAR_BINS equal bins up to `most`. The values of a bin count as evenly spaced inside
+ * it, each in one bin: a sparse tail must stay sparse, for the method rests on which bins are empty. */
 static void make_linear(const struct observer *o, double most, float *linear)
 {
     double width = most / LINEAR_BINS;
     for (int32_t i = 0; i < LINEAR_BINS; i++) linear[i] = 0.0f;
     for (int32_t k = 0; k < HALF_BINS; k++) {
         double n = (double)(o->bins[k] + o->bins[HALF_BINS + k]);
-        double near = bin_edge(o->top, k), far = bin_edge(o->top, k + 1);
-        if (n == 0.0 || near >= most) continue;
+        double near = bin_edge(o->top, k), far = bin_edge(o->top, k + 1), placed = 0.0;
+        if (n == 0.0 || near > most) continue;
         if (far > most) far = most;
         int32_t first = (int32_t)(near / width), last = (int32_t)(far / width);
+        if (first > LINEAR_BINS - 1) first = LINEAR_BINS - 1;
         if (last > LINEAR_BINS - 1) last = LINEAR_BINS - 1;
         for (int32_t i = first; i <= last; i++) {
-            double from = (double)i * width, to = from + width;
-            from = from > near ? from : near;
-            to = to < far ? to : far;
-            if (to > from) linear[i] += (float)(n * (to - from) / (far - near));
+            double share = far > near ? ((double)(i + 1) * width - near) / (far - near) : 1.0;
+            double upto = i == last || share >= 1.0 ? n : (double)(int64_t)(n * share + 0.5);
+            linear[i] += (float)(upto - placed);
+            placed = upto;
         }
     }
 }

@@ -74,7 +74,7 @@ static bool improve_side(const struct search *s, struct side *a, const struct si
     bool better = false;
     for (int32_t k = HALF_BINS; k > 0; k--) {
         double far = bin_edge(s->o->top, k), near = bin_edge(s->o->top, k - 1);
-        if (near >= a->extreme) continue;
+        if (near > a->extreme) continue;
         if (far > a->extreme) far = a->extreme;
         double cost = tail_error(&tail, far, s->power);
         double error = total_error(s, cost + b->cost, tail.count + b->clipped, far + b->end);
@@ -95,7 +95,7 @@ static void search_symmetric(const struct search *s, struct side *low, struct si
     struct tail tail = {{0}, 0};
     for (int32_t k = HALF_BINS; k > 0; k--) {
         double far = bin_edge(s->o->top, k), near = bin_edge(s->o->top, k - 1);
-        if (near >= extreme) continue;
+        if (near > extreme) continue;
         if (far > extreme) far = extreme;
         double error = total_error(s, tail_error(&tail, far, s->power), tail.count, 2.0 * far);
         if (least < 0.0 || error < least) least = error, best = far;
