@@ -212,6 +212,11 @@ def _import_axes(ctx: Any, rule: Rule) -> list[Axis]:
     result = [Axis(n, n, 1.0) for n in shape]
     pairs = _from_scales(ctx, [shape[a] for a in axes], scales) if scales else _from_sizes(ctx, [shape[a] for a in axes], sizes)
     for k, (a, (out, scale)) in enumerate(zip(axes, pairs, strict=True)):
+        if rule.coordinates == "align_corners" and scales and F(shape[a]) * F(scale) != out:
+            ctx.fail(
+                f"align_corners with scale {scale:g} of a side of {shape[a]} means different things to different runtimes",
+                f"Export the node with sizes (here {out}) instead of scales",
+            )
         crop = (roi[k], roi[k + len(axes)]) if roi else (0.0, 1.0)
         result[a] = Axis(shape[a], out, scale, *crop)
     return result

@@ -11,7 +11,10 @@ import numpy as np
 from ..graph import DType, Graph, Node, Tensor
 from ..shapes import axis_of
 from .base import Array, Operator, Quantisation, Scales, Value, onnx_op, register
+from .binary import BinaryKind
+from .reduce import ReduceKind
 from .softmax import lane_sum
+from .unary import UnaryKind
 
 __all__ = ["LayerNorm"]
 
@@ -112,4 +115,16 @@ def _layer_normalization(ctx: Any) -> None:
     flat = x if len(inner) == 1 else ctx.reshape(x, (*shape[:axis], int(np.prod(inner))))
     inputs = [flat, gamma, beta] if beta else [flat, gamma]
     y = ctx.emit("LayerNorm", inputs, {"epsilon": float(ctx.attr("epsilon", 1e-5))})
-    ctx.finish(y if len(inner) == 1 else ctx.reshape(y, shape))
+    y = y if len(inner) == 1 else ctx.reshape(y, shape)
+    ctx.finish(y, *(_statistics(ctx, x, axis) if any(ctx.node.output[1:]) else ()))
+
+
+def _statistics(ctx: Any, x: str, axis: int) -> tuple[str, str]:
+    """The outputs Mean and InvStdDev = 1 / sqrt(mean((x - Mean)^2) + epsilon)."""
+    average = {"kind": int(ReduceKind.MEAN), "axes": list(range(axis, ctx.rank(0))), "keep_dims": True}
+    mean = ctx.emit("Reduce", [x], average)
+    centred = ctx.emit("Binary", [x, mean], {"kind": int(BinaryKind.SUB)})
+    variance = ctx.emit("Reduce", [ctx.emit("Binary", [centred, centred], {"kind": int(BinaryKind.MUL)})], average)
+    epsilon = ctx.const(np.float32(ctx.attr("epsilon", 1e-5)), "epsilon")
+    root = ctx.emit("Unary", [ctx.emit("Binary", [variance, epsilon], {"kind": int(BinaryKind.ADD)})], {"kind": int(UnaryKind.SQRT)})
+    return mean, ctx.emit("Unary", [root], {"kind": int(UnaryKind.RECIPROCAL)})
