@@ -3,7 +3,9 @@
  * The thread pool of edge8_pool.h. A run publishes a job and raises `round`; every worker takes task indices from a shared
  * counter until none is left. The counter carries the round in its upper half, so a worker that comes late from an earlier
  * round cannot take a task of the present one by mistake. The caller takes tasks too and then waits until `unfinished` is 0. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include "edge8_pool.h"
 
 #include <pthread.h>
