@@ -81,7 +81,7 @@ void range_by_divergence(const struct observer *o, float *low, float *high, floa
     if (!(most > octave_start(LOWEST_TOP - OCTAVES + 1))) return;
     make_linear(o, most, scratch);
     for (int32_t i = 0; i < LINEAR_BINS; i++) total += (double)scratch[i];
-    if (!(total > 0.0)) return;
+    if (total < LINEAR_BINS) return; /* so few values say nothing about a distribution */
     for (int32_t bins = 1; bins <= LINEAR_BINS; bins++) {
         double h = (double)scratch[bins - 1];
         inside += h;
