@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * edge8-run, the command for boards: parts that main.c puts together. It uses C11 and POSIX only, and of edge8 only the public
+ * headers, so it also shows how to use them. */
+#ifndef E8_RUN_H
+#define E8_RUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "edge8.h"
+
+/* Exit codes. A signal gives 128 + its number. */
+enum { EXIT_DONE = 0, EXIT_USAGE = 2, EXIT_MODEL = 3, EXIT_INPUT = 4, EXIT_MEMORY = 5, EXIT_OUTPUT = 6, EXIT_RUN = 7 };
+
+/* One line on stderr, "edge8-run: ...", and the code as the result. */
+int complain(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A file in memory, 64-byte aligned; release_file gives it back. */
+struct file {
+    const uint8_t *bytes;
+    size_t size;
+};
+int map_file(const char *path, int code, struct file *file);
+void release_file(struct file *file);
+
+/* Write a whole file or nothing: a temporary file beside it is renamed when it is complete. */
+struct part {
+    const void *bytes;
+    size_t size;
+};
+int write_file(const char *path, const struct part *parts, size_t count);
+
+/* Names and sizes of the element types. */
+const char *type_name(int32_t type);
+size_t type_width(int32_t type);
+uint64_t count_elements(const e8_tensor *t);
+/* "[1, 3, 224, 224]" */
+const char *shape_text(const e8_tensor *t, char *text, size_t size);
+
+/* Element i of little-endian data, and the same stored in this machine's order. */
+void swap_elements(void *bytes, size_t size, size_t width);
+bool big_endian(void);
+
+/* Preprocessing of a picture: (pixel - mean) / std per channel. */
+struct picture_options {
+    float mean[3], std[3];
+    bool bgr;
+};
+
+/* Fill the memory of input `t` from a file: .npy, .ppm, .pgm, .bmp, else raw little-endian elements. */
+int read_input(const char *path, const e8_tensor *t, void *data, const struct picture_options *options);
+int read_npy(const char *path, const struct file *file, const e8_tensor *t, void *data);
+int read_picture(const char *path, const struct file *file, const e8_tensor *t, void *data, const struct picture_options *options);
+
+/* Write an output: .npy, else raw little-endian elements. */
+int write_output(const char *path, const e8_tensor *t, const void *data);
+
+/* A model that runs. */
+struct runner {
+    e8_model model;
+    e8_session session;
+    const char *model_path;
+    size_t file_bytes, arena_bytes;
+    uint32_t threads;
+    double open_ms;
+    void *arena;
+};
+
+/* Run once on what the inputs hold. E8_ERR_STOPPED after SIGINT or SIGTERM. */
+int run_once(struct runner *r);
+
+/* Measure `runs` runs and print latencies; `ops` adds a table of operators, `record` (or NULL) names a JSON file. */
+int measure(struct runner *r, uint32_t runs, bool ops, const char *record);
+
+/* Keep the process on cores: "0,2", "big" or "little". */
+int pin_cores(const char *cores);
+
+/* Bytes of memory that the system can still give, or UINT64_MAX when it does not tell. */
+uint64_t available_memory(void);
+
+/* Degrees Celsius of the hottest zone and the clock of a core in kHz, or -1. */
+double temperature(void);
+long frequency(int core, const char *what);
+
+#endif

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The golden files give the same bytes on every emulated processor, and the processor's best kernels are chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.boards.emulated import LEVELS, ROOT, Level, run_static
+
+GOLDEN = sorted((ROOT / "tests" / "golden").glob("v*/*.e8"))
+
+
+@pytest.mark.parametrize("level", LEVELS, ids=str)
+def test_best_kernels_are_chosen(level: Level) -> None:
+    result = run_static(level, ["--version"])
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split("kernels ")[1].strip() == level.level
+
+
+@pytest.mark.parametrize("level", LEVELS, ids=str)
+def test_golden_files_give_the_same_bytes(level: Level, tmp_path: Path) -> None:
+    wrong = []
+    for path in GOLDEN:
+        with np.load(path.parent / "expected.npz") as archive:
+            np.save(tmp_path / "x.npy", archive["x"])
+            expected = archive[path.stem]
+        result = run_static(level, [path, tmp_path / "x.npy", "-o", tmp_path / "y.npy"])
+        assert result.returncode == 0, f"{path.name}: {result.stderr}"
+        got = np.load(tmp_path / "y.npy")
+        if got.dtype != expected.dtype or got.shape != expected.shape or got.tobytes() != expected.tobytes():
+            wrong.append(path.name)
+    assert not wrong
+    assert len(GOLDEN) >= 40
