@@ -17,7 +17,10 @@ def two_inputs() -> bytes:
     graph = Graph(inputs=["a", "b"], outputs=["sum", "product"])
     for name in ("a", "b", "sum", "product"):
         graph.add(Tensor(name, (1, 4)))
-    graph.nodes = [Node("Binary", ["a", "b"], ["sum"], {"kind": 0}, "first"), Node("Binary", ["a", "b"], ["product"], {"kind": 2}, "second")]
+    graph.nodes = [
+        Node("Binary", ["a", "b"], ["sum"], {"kind": 0}, "first"),
+        Node("Binary", ["a", "b"], ["product"], {"kind": 2}, "second"),
+    ]
     return write(graph)
 
 

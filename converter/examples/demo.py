@@ -65,18 +65,15 @@ def main() -> None:
     print(report, end="\n\n")
     guess = {name: y.argmax(1) for name, y in logits.items()}
     noise = np.sum((logits["float"] - logits["int8"]) ** 2)
+    right = {name: 100 * float(np.mean(g == labels)) for name, g in guess.items()}
     print(f"                   {'float':>12} {'int8':>12}")
-    print(
-        f"accuracy           {100 * np.mean(guess['float'] == labels):11.1f}% {100 * np.mean(guess['int8'] == labels):11.1f}%   of {len(x)} labelled pictures"
-    )
+    print(f"accuracy           {right['float']:11.1f}% {right['int8']:11.1f}%   of {len(x)} labelled pictures")
     print(f"file               {len(exact.data):10,} B {len(report.data):10,} B   the ONNX file has {network.stat().st_size:,} B")
     print(f"arena              {exact.arena_bytes:10,} B {report.arena_bytes:10,} B")
     print(f"latency            {latency['float']:9.3f} ms {latency['int8']:9.3f} ms   one picture, one thread, level {edge8.cpu.level()}")
     print(f"onnxruntime float  {onnxruntime_latency(network, x[:1]):>12}")
-    print(
-        f"\nint8 agrees with float on {100 * np.mean(guess['float'] == guess['int8']):.1f} % of the pictures; "
-        f"SQNR of the logits {10 * np.log10(np.sum(logits['float'] ** 2) / noise):.1f} dB"
-    )
+    agree, sqnr = 100 * np.mean(guess["float"] == guess["int8"]), 10 * np.log10(np.sum(logits["float"] ** 2) / noise)
+    print(f"\nint8 agrees with float on {agree:.1f} % of the pictures; SQNR of the logits {sqnr:.1f} dB")
 
 
 if __name__ == "__main__":

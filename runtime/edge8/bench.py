@@ -177,11 +177,13 @@ def _processor() -> str:
 def format_record(record: dict[str, Any], *, ops: bool = True) -> str:
     """A record as text for people."""
     lat = record["latency_ms"]
+    head = f"{record['model']}: {record['macs'] / 1e6:.1f} MMAC, {record['file_bytes'] / 1e6:.2f} MB"
+    growth, peak = (record[key] / 1e6 for key in ("resident_growth_bytes", "peak_resident_bytes"))
     lines = [
-        f"{record['model']}: {record['macs'] / 1e6:.1f} MMAC, {record['file_bytes'] / 1e6:.2f} MB, level {record['level']}, {record['threads']} thread(s)",
-        f"latency ms: min {lat['min']:.3f}  p50 {lat['p50']:.3f}  p90 {lat['p90']:.3f}  p99 {lat['p99']:.3f}  max {lat['max']:.3f}  ({record['runs']} runs)",
+        f"{head}, level {record['level']}, {record['threads']} thread(s)",
+        f"latency ms: {'  '.join(f'{name} {value:.3f}' for name, value in lat.items())}  ({record['runs']} runs)",
         f"open {record['open_ms']:.2f} ms, first run {record['first_run_ms']:.2f} ms, arena {record['arena_bytes'] / 1e3:.1f} kB, "
-        f"resident growth {record['resident_growth_bytes'] / 1e6:.2f} MB, peak {record['peak_resident_bytes'] / 1e6:.1f} MB",
+        f"resident growth {growth:.2f} MB, peak {peak:.1f} MB",
     ]
     if not ops:
         return "\n".join(lines)

@@ -72,7 +72,10 @@ def families() -> Iterator[tuple[str, Graph]]:
     b = Builder()
     yield "conv2d_residual", b.add("Conv2D", b.weights(8, 1, 1, 8), b.weights(8), "", "x").done()
     b = Builder()
-    yield "depthwise_conv2d", b.add("DepthwiseConv2D", b.weights(3, 3, 16), b.weights(16), **same, multiplier=2, act_min=0.0, act_max=6.0).done()
+    yield (
+        "depthwise_conv2d",
+        b.add("DepthwiseConv2D", b.weights(3, 3, 16), b.weights(16), **same, multiplier=2, act_min=0.0, act_max=6.0).done(),
+    )
     b = Builder()
     yield "conv_transpose2d", b.add("ConvTranspose2D", b.weights(4, 3, 3, 8), b.weights(4), stride_h=2, stride_w=2).done()
     b = Builder()
@@ -82,7 +85,10 @@ def families() -> Iterator[tuple[str, Graph]]:
     kinds = schema.BinaryKind
     b = Builder()
     c = b.weights(8)
-    yield "binary", b.add("Binary", c, kind=kinds.ADD, act_min=0.0).add("Binary", "x", kind=kinds.MUL).add("Binary", "x", kind=kinds.SUB).done()
+    yield (
+        "binary",
+        b.add("Binary", c, kind=kinds.ADD, act_min=0.0).add("Binary", "x", kind=kinds.MUL).add("Binary", "x", kind=kinds.SUB).done(),
+    )
     b = Builder()
     b.add("Conv2D", b.weights(8, 1, 1, 8), b.weights(8))
     for kind in (schema.UnaryKind.HARD_SWISH, schema.UnaryKind.TANH, schema.UnaryKind.GELU, schema.UnaryKind.SIGMOID):
@@ -100,7 +106,10 @@ def families() -> Iterator[tuple[str, Graph]]:
     b = Builder()
     b.add("Conv2D", b.weights(8, 1, 1, 8), b.weights(8)).add("Concat", "x", axis=3)
     b.add("Slice", shape=(1, 3, 5, 5), start=[0, 4, 0, 2], step=[1, -2, 1, 3])
-    yield "movement", b.add("Pad", kind=schema.PadKind.EDGE, before=[0, 1, 0, 0], after=[0, 0, 2, 0]).add("Transpose", perm=[0, 3, 1, 2]).done()
+    yield (
+        "movement",
+        b.add("Pad", kind=schema.PadKind.EDGE, before=[0, 1, 0, 0], after=[0, 0, 2, 0]).add("Transpose", perm=[0, 3, 1, 2]).done(),
+    )
 
 
 def build(graph: Graph, mode: str, x: Array) -> bytes:

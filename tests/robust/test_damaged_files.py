@@ -41,7 +41,13 @@ def test_changes_behind_the_checksum_stay_in_bounds(mutate: Path, path: Path) ->
 
 def test_rules_are_named() -> None:
     data = bytearray(GOLDEN[0].read_bytes())
-    cases = {"file.magic": (0, 0x00), "file.version": (12, 0xFF), "file.size": (16, data[16] ^ 1), "file.reserved": (40, 1), "file.crc": (100, data[100] ^ 1)}
+    cases = {
+        "file.magic": (0, 0x00),
+        "file.version": (12, 0xFF),
+        "file.size": (16, data[16] ^ 1),
+        "file.reserved": (40, 1),
+        "file.crc": (100, data[100] ^ 1),
+    }
     for rule, (at, value) in cases.items():
         changed = bytearray(data)
         changed[at] = value

@@ -56,7 +56,7 @@ class _Buffer:
 
 
 def _lives(graph: Graph) -> dict[str, tuple[int, int]]:
-    lives = {name: (0, 0) for name in graph.inputs}
+    lives = dict.fromkeys(graph.inputs, (0, 0))
     for index, node in enumerate(graph.nodes):
         for name in node.inputs:
             if name and not graph.tensors[name].constant:
