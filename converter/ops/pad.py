@@ -87,7 +87,8 @@ class Pad(Operator):
         assert x.scale is not None
         with np.errstate(all="ignore"):
             code = F(node.params.get("value", 0.0)) * (F(1) / F(x.scale[0]))
-        code = min(max(code, F(-128 - x.zero_point)), F(127 - x.zero_point))
+        info = np.iinfo(x.array.dtype)
+        code = min(max(code, F(info.min - x.zero_point)), F(info.max - x.zero_point))
         return [_pad(node, x.array, int(np.rint(code)) + x.zero_point)]
 
 

@@ -65,7 +65,9 @@ def _graph(
     return graph, feeds
 
 
-def node_file(op: str, params: Mapping[str, Any], inputs: Sequence[Input], outputs: Sequence[Tensor], constants: Iterable[int] = ()) -> bytes:
+def node_file(
+    op: str, params: Mapping[str, Any], inputs: Sequence[Input], outputs: Sequence[Tensor], constants: Iterable[int] = ()
+) -> bytes:
     """The .e8 file of one node; see `run_node`."""
     return write(_graph(op, params, inputs, outputs, constants)[0])
 
