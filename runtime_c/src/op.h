@@ -76,6 +76,7 @@ struct run {
     const struct e8_kernels *kernels;
     uint8_t *arena;
     uint8_t *shared;       /* scratch_shared bytes, 64-byte aligned */
+    uint8_t *swapped;      /* big-endian machines: constants in this machine's byte order, each 64-byte aligned; else NULL */
     uint8_t *thread;       /* scratch of task 0; task i has it at thread + i * thread_bytes */
     size_t thread_bytes;
     uint32_t threads;

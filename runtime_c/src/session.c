@@ -87,6 +87,24 @@ const void *e8_session_tensor(const e8_session *session, uint32_t index)
     return t.constant ? t.data.bytes : s->arena + t.offset;
 }
 
+/* On a big-endian machine: copy the constants that an operator reads to the start of the shared scratch, each element's bytes
+ * reversed. Codes of 1 byte are copied too, so that places are simple. Gives the bytes used. */
+static size_t swap_constants(const struct op *op, uint8_t *place)
+{
+    size_t used = 0;
+    struct tensor t;
+    for (uint32_t i = 0; i < op->inputs.count; i++) {
+        if (!op_input(op, i, &t) || !t.constant) continue;
+        size_t width = type_bytes(t.type);
+        for (size_t k = 0; k < t.data.count; k++) {
+            size_t at = k / width * width + (width - 1 - k % width);
+            place[used + k] = at < t.data.count ? t.data.bytes[at] : 0;
+        }
+        used += (size_t)size_align(t.data.count, 64);
+    }
+    return used;
+}
+
 static e8_status run_op(const struct session *s, uint32_t index)
 {
     struct run r = {
@@ -100,6 +118,10 @@ static e8_status run_op(const struct session *s, uint32_t index)
         .parallel = s->parallel,
         .parallel_context = s->parallel_context,
     };
+    if (E8_BIG_ENDIAN) {
+        r.swapped = s->shared;
+        r.shared += swap_constants(&r.op, s->shared);
+    }
     return model_op_type(r.op.kind)->run(&r);
 }
 

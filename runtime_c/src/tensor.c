@@ -101,11 +101,24 @@ void op_output(const struct op *op, uint32_t i, struct tensor *t)
     (void)tensor_decode(op->model, flat_load32(op->outputs.bytes + 4 * (size_t)i), t, &rule);
 }
 
+/* Where session.c leaves the swapped copy of constant input `i`: after those of the constants before it. */
+static uint8_t *swapped_address(const struct run *r, uint32_t i)
+{
+    size_t offset = 0;
+    struct tensor t;
+    for (uint32_t k = 0; k < i; k++)
+        if (op_input(&r->op, k, &t) && t.constant) offset += (size_t)size_align(t.data.count, 64);
+    return r->swapped + offset;
+}
+
 bool run_input(const struct run *r, uint32_t i, struct tensor *t)
 {
     if (!op_input(&r->op, i, t)) return false;
     /* Constants are read-only; operators never write through an input's address. */
-    t->address = t->constant ? (void *)(uintptr_t)t->data.bytes : r->arena + t->offset;
+    if (!t->constant)
+        t->address = r->arena + t->offset;
+    else
+        t->address = r->swapped ? swapped_address(r, i) : (void *)(uintptr_t)t->data.bytes;
     return true;
 }
 
