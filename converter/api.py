@@ -7,7 +7,7 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -41,6 +41,7 @@ class Report:
         macs, int8_macs: multiply-accumulates of a run, and of these in int8.
         arena_bytes: memory that a session with one thread needs.
         accuracy: per output: cosine and SQNR in dB against the float model on the calibration samples; empty without samples.
+        device: what the profile of `device` says: fit, predicted latency, warnings.
         warnings: remarks for the user.
     """
 
@@ -54,6 +55,7 @@ class Report:
     int8_macs: int = 0
     arena_bytes: int = 0
     accuracy: dict[str, dict[str, float]] = field(default_factory=dict)
+    device: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -71,7 +73,7 @@ class Report:
             lines += [f"not int8: {d.op} {d.node}: {d.reason}" for d in other[:20]]
             if len(other) > 20:
                 lines.append(f"not int8: {len(other) - 20} more; see the report file")
-        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
+        return "\n".join([*lines, *self.device, *(f"warning: {text}" for text in self.warnings)])
 
 
 def load_graph(model: str | Path | onnx.ModelProto, input_shape: Mapping[str, tuple[int, ...]] | None = None) -> Graph:
@@ -184,6 +186,7 @@ def convert(
     group: int = 0,
     skip: Sequence[str] = (),
     io: str = "float32",
+    device: str | None = None,
     calibratable: bool = True,
     max_samples: int | None = None,
     threads: int = 1,
@@ -206,6 +209,7 @@ def convert(
         group: inputs that share a weight scale, 0 = one scale per output channel.
         skip: nodes that stay float: names, ``type:Conv2D``, ``re:expression``.
         io: ``"int8"`` leaves the model's inputs and outputs as codes.
+        device: name of a profile in devices/: the model must fit it; its latency is predicted.
         calibratable: a weights-quantised file can be calibrated later, on the device.
         max_samples: use at most so many samples.
         threads: for calibration runs.
@@ -223,9 +227,8 @@ def convert(
     if target == "ascend310":
         from .targets.ascend310 import convert_ascend310
 
-        return convert_ascend310(
-            model, output, calibration=calibration, input_shape=input_shape, preprocess=preprocess, skip=skip, **target_options
-        )  # type: ignore[no-any-return, unused-ignore]
+        options = {"calibration": calibration, "input_shape": input_shape, "preprocess": preprocess, "skip": skip, **target_options}
+        return cast(Report, convert_ascend310(model, output, **options))
     if target != "cpu-lite":
         raise ConvertError(f"unknown target {target!r}", rule="target", where="--target", hint="Known: cpu-lite, ascend310")
     if target_options:
@@ -254,6 +257,19 @@ def convert(
     )
     if kept:
         report.accuracy = compare(_file_with(graph, Scheme(mode="float"))[0], data, kept, threads=threads)
+    if device is not None:
+        report.device = _device_lines(device, opened)
     if output is not None:
         write_file(Path(output), data)
     return report
+
+
+def _device_lines(name: str, model: Model) -> list[str]:
+    """What a device profile says of a model; raises ConvertError when it does not fit."""
+    from .devices import load_device
+    from .prediction import check_fit, device_warnings, model_work, predict
+
+    device = load_device(name)
+    work = model_work(model)
+    fit = check_fit(device, model_bytes=model.file_bytes, arena_bytes=model.arena_bytes(1), int8_weights=True)
+    return [fit, str(predict(device, work)), *device_warnings(device, work)]

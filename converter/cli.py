@@ -11,7 +11,7 @@ from typing import Any
 from edge8.calibrate import METHODS
 from edge8.cli import run_command
 
-from .api import Report, convert
+from .api import convert
 from .errors import ConvertError
 
 __all__ = ["convert_main", "host_main"]
@@ -123,22 +123,14 @@ def _convert(arguments: argparse.Namespace) -> int:
         group=arguments.group,
         skip=arguments.skip,
         io=arguments.io,
+        device=arguments.device,
         max_samples=arguments.samples,
         threads=arguments.threads,
         quiet=False,
         **options,
     )
     print(report)
-    if arguments.device and isinstance(report, Report):
-        print(_device_lines(report, arguments.device))
     return 0
-
-
-def _device_lines(report: Report, name: str) -> str:
-    from .devices import load_device
-    from .prediction import check_fit
-
-    return str(check_fit(load_device(name), report.data))
 
 
 def convert_main(argv: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
     try:
         with open(partial, "wb") as file:
             if path.suffix == ".npz":
-                np.savez(file, **dict(outputs))
+                np.savez(file, **cast(Any, dict(outputs)))
             elif path.suffix == ".npy":
                 np.save(file, next(iter(outputs.values())))
             else:

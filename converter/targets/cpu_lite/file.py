@@ -14,7 +14,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
-from ... import schema_generated as schema
+from ... import schema_generated
 from ...crc32c import crc32c
 from ...graph import DType, Graph, Node, Tensor
 from ...ops import operators
@@ -22,6 +22,7 @@ from .plan import Plan, plan_arena
 
 __all__ = ["HEADER_BYTES", "MAGIC", "write"]
 
+schema: Any = schema_generated
 MAGIC = b"\x89EDGE8\r\n"
 HEADER_BYTES = 64
 FORMAT_MAJOR, FORMAT_MINOR = 1, 0
