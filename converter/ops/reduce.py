@@ -120,7 +120,8 @@ class Reduce(Operator):
         x = inputs[0]
         assert x is not None
         rows = _rows(x, _axes(node))
-        y = _float(_kind(node), rows) if x.dtype == np.float32 else _integer(_kind(node), rows)
+        with np.errstate(all="ignore"):
+            y = _float(_kind(node), rows) if x.dtype == np.float32 else _integer(_kind(node), rows)
         return [np.ascontiguousarray(y.astype(x.dtype)).reshape(outputs[0].shape)]
 
     def quantisation(self, node: Node, graph: Graph) -> Quantisation:
