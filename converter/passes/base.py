@@ -15,21 +15,15 @@ from ..graph import Graph
 
 __all__ = ["PIPELINE", "Pass", "optimise", "passes"]
 
+_CLEAN = ("fold_constants", "remove_identity", "common_subexpressions", "normalise_arithmetic")
+
 PIPELINE: tuple[tuple[str, ...], ...] = (
-    # Plain clean-up, and transposes moved until they meet and vanish.
-    (
-        "fold_constants",
-        "remove_identity",
-        "common_subexpressions",
-        "normalise_arithmetic",
-        "merge_transposes",
-        "sink_reshapes",
-        "sink_transposes",
-    ),
-    # Spelled-out functions become one operator.
-    ("fuse_layer_norm", "fuse_softmax", "fuse_prelu", "fuse_functions", "fuse_matmul"),
+    # Spelled-out functions become one operator, before anything moves into their middle.
+    (*_CLEAN, "fuse_layer_norm", "fuse_softmax", "fuse_prelu", "fuse_functions"),
+    # Transposes and reshapes move until they meet and vanish.
+    (*_CLEAN, "merge_transposes", "sink_reshapes", "sink_transposes"),
     # Neighbours move into the operators with weights.
-    ("fuse_pad", "fuse_batch_norm", "fuse_activation", "fuse_residual"),
+    (*_CLEAN, "fuse_matmul", "fuse_pad", "fuse_batch_norm", "fuse_activation", "fuse_residual"),
 )
 """Names of the pass files by stage. A stage is repeated until it changes nothing, and so is the whole."""
 

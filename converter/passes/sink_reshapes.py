@@ -14,7 +14,7 @@ import numpy as np
 from ..graph import Graph, Node
 from .base import Pass
 from .edit import Editor, marked
-from .merge_transposes import groups
+from .views import axes_map
 
 __all__ = ["SinkReshapes"]
 
@@ -62,22 +62,12 @@ def _moved(editor: Editor, node: Node) -> tuple[list[str], dict[str, Any], Seque
         return None
     if node.op in ("Unary", "Cast"):
         return [source], dict(node.params), inner
-    axes = _axes(shape, inner)
+    axes = axes_map(shape, inner)
     if node.op == "Binary":
         return _binary(editor, node, source, axes)
     if node.op == "Concat":
         return _concat(editor, node, axes)
     return _window(editor, node, source, axes)
-
-
-def _axes(outer: Sequence[int], inner: Sequence[int]) -> dict[int, int]:
-    """Axes of the reshaped tensor that exist unchanged in the tensor before, with their number there."""
-    found = {}
-    for left, right in groups(outer, inner) or []:
-        big = [i for i in left if outer[i] != 1], [i for i in right if inner[i] != 1]
-        if len(big[0]) == len(big[1]) == 1:
-            found[big[0][0]] = big[1][0]
-    return found
 
 
 def _binary(editor: Editor, node: Node, source: str, axes: dict[int, int]) -> tuple[list[str], dict[str, Any], Sequence[int]] | None:
@@ -108,7 +98,7 @@ def _concat(editor: Editor, node: Node, axes: dict[int, int]) -> tuple[list[str]
     sources = []
     for name in node.inputs:
         reshape = _reshape(editor, name)
-        if reshape is None or _axes(editor.shape(name), editor.shape(reshape.inputs[0])).get(axis) != axes.get(axis, -1):
+        if reshape is None or axes_map(editor.shape(name), editor.shape(reshape.inputs[0])).get(axis) != axes.get(axis, -1):
             return None
         sources.append(reshape.inputs[0])
     target = axes[axis]
