@@ -23,14 +23,14 @@ static const uint8_t MAGIC[8] = {0x89, 'E', 'D', 'G', 'E', '8', '\r', '\n'};
 
 static const struct op_type *const OP_TYPES[E8_OP_COUNT + 1] = {
 #define X(number, table, name) [number] = &e8_op_##name,
-    E8_OPS(X)
+    E8_OPS_USED(X)
 #undef X
 };
 
 static const char *const OP_NAMES[E8_OP_COUNT + 1] = {
     [0] = "",
 #define X(number, table, name) [number] = #table,
-    E8_OPS(X)
+    E8_OPS_USED(X)
 #undef X
 };
 
@@ -41,7 +41,7 @@ struct params_fields {
 
 static const struct params_fields PARAMS[E8_OP_COUNT + 1] = {
 #define X(number, table, name) [number] = {table##_fields, sizeof table##_fields / sizeof table##_fields[0]},
-    E8_OPS(X)
+    E8_OPS_USED(X)
 #undef X
 };
 
@@ -110,7 +110,7 @@ static e8_status verify_structure(struct model *m, const e8_limits *limits, e8_d
         uint32_t at = (uint32_t)(flat_element_table(m->ops, i) - b.bytes);
         if (!flat_verify_table(b, at, Op_fields, COUNT(Op_fields))) return fail(diag, E8_ERR_FORMAT, "op.table", i, E8_ABSENT);
         uint32_t kind = flat_byte(b.bytes + at, Op_params_type, 0);
-        if (kind == 0 || kind > E8_OP_COUNT) return fail(diag, E8_ERR_UNSUPPORTED, "op.kind", i, E8_ABSENT);
+        if (kind == 0 || kind > E8_OP_COUNT || !OP_TYPES[kind]) return fail(diag, E8_ERR_UNSUPPORTED, "op.kind", i, E8_ABSENT);
         uint32_t params = (uint32_t)(flat_target(b.bytes + at, Op_params) - b.bytes);
         if (!flat_verify_table(b, params, PARAMS[kind].fields, PARAMS[kind].count)) return fail(diag, E8_ERR_FORMAT, "op.params", i, E8_ABSENT);
     }
