@@ -103,6 +103,7 @@ def test_tables_are_those_of_the_operators(network: tuple[bytes, Graph]) -> None
             assert len(content) in (256, 512)
             assert content in done_bytes
             assert content not in data
+    assert write(filled) == done_bytes
 
 
 def test_int8_result_is_close_to_float(network: tuple[bytes, Graph]) -> None:
