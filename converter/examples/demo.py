@@ -53,12 +53,11 @@ def onnxruntime_latency(path: Path, x: Array) -> str:
 
 def main() -> None:
     """Convert, run, score, print."""
-    calibration, _ = pictures("calibration.npz")
     x, labels = pictures("test.npz")
-    network = HERE / "model.onnx"
+    network, calibration = HERE / "model.onnx", HERE / "calibration.npz"
     with tempfile.TemporaryDirectory() as folder:
         exact = convert(network, Path(folder) / "float.e8", quant="float")
-        report = convert(network, Path(folder) / "int8.e8", calibration=calibration[:, None], quiet=False)
+        report = convert(network, Path(folder) / "int8.e8", calibration=calibration, preprocess=HERE / "preprocess.toml", quiet=False)
         sessions = {name: edge8.Model(Path(folder) / f"{name}.e8").session() for name in ("float", "int8")}
         logits = {name: np.asarray(session(x)) for name, session in sessions.items()}
         latency = {name: milliseconds(lambda s=session: s(x[:1])) for name, session in sessions.items()}  # type: ignore[misc]
