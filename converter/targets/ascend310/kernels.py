@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["average_pool", "conv", "conv_transpose", "exact_dtype", "max_pool", "resize", "same_pads"]
+__all__ = ["average_pool", "conv", "conv_transpose", "exact_dtype", "max_pool", "patches", "resize", "same_pads"]
 
 Array = npt.NDArray[Any]
 
@@ -57,6 +57,13 @@ def _window(x: Array, tap: Sequence[int], dilations: Sequence[int], strides: Seq
         start = position * dilation
         slices.append(slice(start, start + (length - 1) * stride + 1, stride))
     return x[tuple(slices)]
+
+
+def patches(x: Array, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], pads: Sequence[int]) -> Array:
+    """im2col: [N, C, spatial...] -> [N, C, kernel positions, out...]."""
+    x = _padded(x, pads, 0.0)
+    out = [(x.shape[2 + i] - (kernel[i] - 1) * dilations[i] - 1) // strides[i] + 1 for i in range(len(kernel))]
+    return np.stack([_window(x, tap, dilations, strides, out) for tap in _taps(kernel)], axis=2)
 
 
 def _depthwise(x: Array, w: Array, strides: Sequence[int], dilations: Sequence[int], out: Sequence[int]) -> Array:
