@@ -57,6 +57,8 @@ def _cast(ctx: Any, dtype: DType) -> None:
     if ctx.dtype(0) is dtype:
         ctx.finish(ctx.input(0))
         return
+    if dtype in (DType.INT8, DType.INT16) and ctx.constant(0) is None:
+        ctx.fail(f"computed {dtype.name.lower()} tensors without a scale are not supported", "Use int32 here, or QuantizeLinear")
     ctx.finish(emit(ctx, "Cast", [ctx.input(0)], result=(ctx.shape(0), dtype)))
 
 

@@ -85,11 +85,12 @@ def import_depth_to_space(ctx: Any) -> None:
 
 @onnx_op("SpaceToDepth")
 def import_space_to_depth(ctx: Any) -> None:
-    """In NHWC the block's row and column go in front of the channel."""
+    """In NHWC the block's row and column go in front of the channel, or in mode CRD behind it."""
     size, (n, c, h, w) = _block(ctx), ctx.shape(0)
-    if h % size or w % size:
-        ctx.fail(f"{h} x {w} does not split into blocks of {size}", rule="onnx.shape")
+    mode = ctx.attr("mode", "DCR")
+    if h % size or w % size or mode not in ("DCR", "CRD"):
+        ctx.fail(f"{h} x {w} does not split into blocks of {size} (mode {mode})", rule="onnx.shape")
     x = ctx.reshape(ctx.to_nhwc(ctx.input(0)), (n, h // size, size, w // size, size, c))
-    x = ctx.emit("Transpose", [x], {"perm": [0, 1, 3, 2, 4, 5]})
+    x = ctx.emit("Transpose", [x], {"perm": [0, 1, 3, 2, 4, 5] if mode == "DCR" else [0, 1, 3, 5, 2, 4]})
     x = ctx.reshape(x, (n, h // size, w // size, size * size * c))
     ctx.finish(ctx.from_nhwc(x, 4))
