@@ -40,7 +40,7 @@ def _doubles(*texts: str) -> list[np.float64]:
     return [np.float64(float.fromhex(text)) for text in texts]
 
 
-_EXP = _floats("0x1.6dbc4ep-10", "0x1.124136p-7", "0x1.555454p-5", "0x1.555488p-3", "0.5")
+_EXP = _floats("0x1.6dbc4ep-10", "0x1.124136p-7", "0x1.555454p-5", "0x1.555488p-3", "0x1p-1")
 _LOG = _floats(
     "0x1.146318p-4",
     "-0x1.de4fa2p-4",
