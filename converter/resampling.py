@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX Resize and Upsample as tables: which source positions, with which weights, make each output position of an axis.
 
-Positions are computed in float32, as runtimes do, so that ties fall the same way.
+Positions are computed in float32, but from exact ratios where a model of the modes asymmetric and half_pixel_symmetric gives
+sizes: as onnxruntime and ONNX's evaluator do, so that ties fall the same way.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ _NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil", "simple"
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: sizes, the scale that relates them, and the part of the input to crop (tf_crop_and_resize)."""
+    """One axis: sizes, the scale that relates them (float32 when the model states it), the part to crop (tf_crop_and_resize)."""
 
     size: int
     out: int
-    scale: float
+    scale: np.floating[Any]
     start: float = 0.0
     end: float = 1.0
 
@@ -54,35 +55,38 @@ class Rule:
 
 
 def positions(axis: Axis, coordinates: str) -> Array:
-    """Real source position of each output position, float32 [out]."""
-    i, scale, size, out = np.arange(axis.out, dtype=F), F(axis.scale), F(axis.size), axis.out
+    """Real source position of each output position, float32 or float64 [out]."""
+    real = type(axis.scale) if coordinates in ("asymmetric", "half_pixel_symmetric") else F
+    half, one = real(0.5), real(1)
+    i, scale, size, out = np.arange(axis.out).astype(real), real(axis.scale), real(axis.size), axis.out
     if coordinates == "asymmetric":
-        return i / scale
+        return np.asarray(i / scale)
     if coordinates == "tf_half_pixel_for_nn":
-        return (i + F(0.5)) / scale
+        return np.asarray((i + half) / scale)
     if coordinates == "align_corners":
-        return np.zeros(out, F) if out == 1 else i * (size - F(1)) / F(out - 1)
+        return np.zeros(out, real) if out == 1 else np.asarray(i * (size - one) / real(out - 1))
     if coordinates == "pytorch_half_pixel" and out == 1:
-        return np.zeros(1, F)
+        return np.zeros(1, real)
     if coordinates == "half_pixel_symmetric":
-        adjustment = F(out) / (scale * size)
-        return size / F(2) * (F(1) - adjustment) + (i + F(0.5)) / scale - F(0.5)
+        adjustment = real(out) / (scale * size)
+        return np.asarray(size / real(2) * (one - adjustment) + (i + half) / scale - half)
     if coordinates == "tf_crop_and_resize":
-        start, end = F(axis.start), F(axis.end)
+        start, end = real(axis.start), real(axis.end)
         if out == 1:
-            return np.full(1, F(0.5) * (start + end) * (size - F(1)), F)
-        return start * (size - F(1)) + i * (end - start) * (size - F(1)) / F(out - 1)
-    return (i + F(0.5)) / scale - F(0.5)
+            return np.full(1, half * (start + end) * (size - one), real)
+        return np.asarray(start * (size - one) + i * (end - start) * (size - one) / real(out - 1))
+    return np.asarray((i + half) / scale - half)
 
 
-def _nearest_index(x: Array, rule: Rule, scale: float) -> Array:
+def _nearest_index(x: Array, rule: Rule, scale: np.floating[Any]) -> Array:
+    half = x.dtype.type(0.5)
     if rule.nearest == "round_prefer_floor":
-        return np.ceil(x - F(0.5))
+        return np.asarray(np.ceil(x - half))
     if rule.nearest == "round_prefer_ceil":
-        return np.floor(x + F(0.5))
+        return np.asarray(np.floor(x + half))
     if rule.nearest == "floor" or (rule.nearest == "simple" and scale >= 1):
-        return np.floor(x)
-    return np.ceil(x)
+        return np.asarray(np.floor(x))
+    return np.asarray(np.ceil(x))
 
 
 def _cubic_weights(t: Array, a: float) -> Array:
@@ -100,7 +104,7 @@ def axis_table(axis: Axis, rule: Rule) -> tuple[Array, Array | None]:
     tf_crop_and_resize beyond the input gives weights of 0 (its extrapolation value is 0); nearest then needs weights, too: two taps.
     """
     x = positions(axis, rule.coordinates)
-    outside = (x < 0) | (x > F(axis.size - 1)) if rule.coordinates == "tf_crop_and_resize" else np.zeros(axis.out, bool)
+    outside = (x < 0) | (x > axis.size - 1) if rule.coordinates == "tf_crop_and_resize" else np.zeros(axis.out, bool)
     last = axis.size - 1
     if rule.mode == "nearest":
         index = np.clip(_nearest_index(x, rule, axis.scale), 0, last).astype(np.int32)
@@ -109,15 +113,16 @@ def axis_table(axis: Axis, rule: Rule) -> tuple[Array, Array | None]:
         weight = np.stack([np.where(outside, 0, 1), np.zeros(axis.out)], axis=1)
         return np.repeat(index, 2), weight.astype(F).reshape(-1)
     base = np.floor(x)
-    t = (x - base).astype(F)
+    t = x - base
     if rule.mode == "linear":
-        offsets, weight = np.arange(2), np.stack([F(1) - t, t], axis=1).astype(np.float64)
+        offsets, weight = np.arange(2), np.stack([1 - t, t], axis=1).astype(np.float64)
     else:
         offsets, weight = np.arange(-1, 3), _cubic_weights(t, rule.cubic)
     places = base.astype(np.int64)[:, None] + offsets
     if rule.exclude_outside:
         weight = np.where((places < 0) | (places > last), 0, weight)
-        weight = weight / weight.sum(axis=1, keepdims=True)
+        total = weight.sum(axis=1, keepdims=True)
+        weight = weight / np.where(total == 0, 1, total)
     weight = np.where(outside[:, None], 0, weight)
     return np.clip(places, 0, last).astype(np.int32).reshape(-1), weight.astype(F).reshape(-1)
 
@@ -209,7 +214,7 @@ def _import_axes(ctx: Any, rule: Rule) -> list[Axis]:
             ctx.fail(f"{name} has {len(values)} values for {len(axes)} axes")
     if rule.coordinates == "tf_crop_and_resize" and not roi:
         ctx.fail("tf_crop_and_resize needs the region of interest (input 1)")
-    result = [Axis(n, n, 1.0) for n in shape]
+    result = [Axis(n, n, F(1)) for n in shape]
     pairs = _from_scales(ctx, [shape[a] for a in axes], scales) if scales else _from_sizes(ctx, [shape[a] for a in axes], sizes)
     for k, (a, (out, scale)) in enumerate(zip(axes, pairs, strict=True)):
         if rule.coordinates == "align_corners" and scales and F(shape[a]) * F(scale) != out:
@@ -222,28 +227,28 @@ def _import_axes(ctx: Any, rule: Rule) -> list[Axis]:
     return result
 
 
-def _from_scales(ctx: Any, shape: list[int], scales: list[float]) -> list[tuple[int, float]]:
-    pairs = []
+def _from_scales(ctx: Any, shape: list[int], scales: list[float]) -> list[tuple[int, np.floating[Any]]]:
+    pairs: list[tuple[int, np.floating[Any]]] = []
     for n, scale in zip(shape, scales, strict=True):
         out = int(np.floor(F(n) * F(scale))) if np.isfinite(scale) and 0 < scale < 2**20 else 0
         if not 1 <= out < 2**24:
             ctx.fail(f"scale {scale:g} of a side of {n} is not possible")
-        pairs.append((out, float(F(scale))))
+        pairs.append((out, F(scale)))
     return pairs
 
 
-def _from_sizes(ctx: Any, shape: list[int], sizes: list[float]) -> list[tuple[int, float]]:
+def _from_sizes(ctx: Any, shape: list[int], sizes: list[float]) -> list[tuple[int, np.floating[Any]]]:
     if any(not 1 <= s < 2**24 for s in sizes):
         ctx.fail(f"sizes {[int(s) for s in sizes]} must be positive")
     policy = ctx.attr("keep_aspect_ratio_policy", "stretch")
     ratios = [s / n for s, n in zip(sizes, shape, strict=True)]
     if policy == "stretch":
-        return [(int(s), float(F(s) / F(n))) for s, n in zip(sizes, shape, strict=True)]
+        return [(int(s), np.float64(s / n)) for s, n in zip(sizes, shape, strict=True)]
     if policy not in ("not_larger", "not_smaller"):
         ctx.fail(f"keep_aspect_ratio_policy '{policy}' is not supported", "Known: stretch, not_larger, not_smaller")
     ratio = min(ratios) if policy == "not_larger" else max(ratios)
     # The sizes follow the common ratio, rounded half up.
-    return [(max(int(np.floor(ratio * n + 0.5)), 1), float(F(ratio))) for n in shape]
+    return [(max(int(np.floor(ratio * n + 0.5)), 1), np.float64(ratio)) for n in shape]
 
 
 def import_resize(ctx: Any) -> None:
