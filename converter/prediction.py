@@ -171,6 +171,9 @@ class Prediction:
     threads: int = 1
     text: str = ""
 
+    def __str__(self) -> str:
+        return self.text
+
 
 def predict(device: Device, work: Sequence[Work], *, threads: int = 1) -> Prediction:
     """Calculate the latency of a model on the device's fastest cores.

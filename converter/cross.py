@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiling libedge8 for another machine: Debian's cross compilers, zig from PyPI, or a CMake toolchain file of the user's.
+
+The sources are few and need no configuration, so they are compiled directly; only a toolchain file needs CMake.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from .devices import Toolchain
+from .errors import ConvertError
+from .progress import track
+
+__all__ = [
+    "Compiler",
+    "build_library",
+    "build_with_cmake",
+    "choose_compiler",
+    "library_version",
+    "link_runner",
+    "operators_header",
+    "section_sizes",
+    "sources_folder",
+]
+
+# Float arithmetic must be the same everywhere: no contraction, and on s390x no evaluation in double (gcc's default in ISO C mode).
+_COMMON = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-DNDEBUG", "-ffunction-sections", "-fdata-sections"]
+# ARMv7 keeps its base architecture; the files of the NEON and VFPv4 kernels get what they need.
+_ARMV7_FILES = {"arm_neon": ["-mfpu=neon"], "arm_v7_vfp": ["-mfpu=vfpv4"]}
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C compiler for a kind of board."""
+
+    command: tuple[str, ...]
+    archiver: tuple[str, ...]
+    flags: tuple[str, ...]
+    machine: str
+    bare: bool
+    name: str
+
+    @property
+    def size_tool(self) -> str | None:
+        """A program that tells the sizes of sections, or None."""
+        candidate = self.command[0].replace("gcc", "size")
+        return shutil.which(candidate) or shutil.which("size")
+
+
+def sources_folder() -> Path:
+    """The folder runtime_c, in the repository or in the installed package.
+
+    Raises:
+        ConvertError: it is not there.
+    """
+    folder = Path(__file__).resolve().parent.parent / "runtime_c"
+    if not (folder / "src" / "model.c").is_file():
+        raise ConvertError("the C sources of the runtime are missing", rule="deploy.sources", where=str(folder), hint="reinstall edge8")
+    return folder
+
+
+def library_version() -> str:
+    """The version that CMakeLists.txt states."""
+    found = re.search(r"project\(edge8 VERSION (\S+)", (sources_folder() / "CMakeLists.txt").read_text(encoding="utf-8"))
+    return found.group(1) if found else "0"
+
+
+def choose_compiler(toolchain: Toolchain, kind: str = "auto", flags: Sequence[str] = ()) -> Compiler:
+    """A compiler for a toolchain.
+
+    Args:
+        toolchain: of the device.
+        kind: ``"gcc"``, ``"zig"`` or ``"auto"`` (gcc if it is installed, else zig).
+        flags: more flags, such as the processor of a microcontroller.
+
+    Raises:
+        ConvertError: it is not installed; names the packages that bring it.
+    """
+    bare = toolchain.machine == "arm"
+    base = ("-mthumb", *flags) if bare else tuple(flags)
+    if toolchain.machine == "s390x":
+        base = (*base, "-fexcess-precision=fast")
+    packages = " ".join(toolchain.packages)
+    gcc = shutil.which(toolchain.compiler)
+    if kind in ("auto", "gcc") and gcc:
+        archiver = toolchain.compiler.removesuffix("gcc") + "ar"
+        return Compiler((gcc,), (shutil.which(archiver) or "ar",), base, toolchain.machine, bare, toolchain.compiler)
+    if kind == "gcc" or (kind == "auto" and bare):
+        raise ConvertError(
+            f"{toolchain.compiler} is not installed", rule="deploy.compiler", where="--toolchain", hint=f"apt install {packages}"
+        )
+    if bare:
+        raise ConvertError(
+            "zig brings no C library for microcontrollers", rule="deploy.compiler", where="--toolchain", hint=f"apt install {packages}"
+        )
+    if importlib.util.find_spec("ziglang") is None:
+        missing = f"neither {toolchain.compiler} nor zig is installed" if kind == "auto" else "zig is not installed"
+        raise ConvertError(missing, rule="deploy.compiler", where="--toolchain", hint=f"pip install ziglang, or apt install {packages}")
+    zig = (sys.executable, "-I", "-m", "ziglang")
+    target = ("-target", toolchain.zig, "-fno-sanitize=undefined")
+    return Compiler((*zig, "cc"), (*zig, "ar"), (*target, *base), toolchain.machine, bare, f"zig cc -target {toolchain.zig}")
+
+
+def _run(command: Sequence[str], what: str) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        lines = [line for line in result.stderr.splitlines() if "error" in line] or result.stderr.splitlines()
+        raise ConvertError(
+            f"{what} failed: {lines[0] if lines else result.returncode}", rule="deploy.build", hint="command: " + " ".join(command)
+        )
+    return result.stdout
+
+
+def _operators() -> dict[str, tuple[int, str]]:
+    """Operators by table name: number and file name."""
+    text = (sources_folder() / "src" / "schema_generated.h").read_text(encoding="utf-8")
+    return {table: (int(number), name) for number, table, name in re.findall(r"X\((\d+), (\w+), (\w+)\)", text)}
+
+
+def _sources(compiler: Compiler, kinds: set[str] | None) -> list[Path]:
+    source = sources_folder() / "src"
+    # A pruned library has no calibration and no other operators; files that operators share stay.
+    folders = [source, source / "ops", source / "kernels"] + ([source / "quant"] if kinds is None else [])
+    unused = {f"{name}.c" for table, (_, name) in _operators().items() if kinds is not None and table not in kinds}
+    # The thread pool needs an operating system.
+    left_out = {"pool.c"} if compiler.bare else set()
+    return sorted(
+        p for folder in folders for p in folder.glob("*.c") if p.name not in left_out and not (folder.name == "ops" and p.name in unused)
+    )
+
+
+def _file_flags(compiler: Compiler, path: Path) -> list[str]:
+    hot = path.parent.name == "kernels"
+    flags = ["-O2" if hot else "-Os"] if compiler.bare else ["-O3" if hot else "-O2", "-fPIC"]
+    if compiler.machine == "armv7l":
+        for prefix, more in _ARMV7_FILES.items():
+            if path.name.startswith(prefix):
+                flags += more
+    return flags
+
+
+def operators_header(kinds: Iterable[str], folder: Path) -> Path:
+    """Write the header of a pruned library: the operators (names of schemas/ops.fbs) that it shall hold."""
+    known = _operators()
+    rows = " ".join(f"X({known[kind][0]}, {kind}, {known[kind][1]})" for kind in sorted(set(kinds), key=lambda kind: known[kind][0]))
+    path = folder / "edge8_ops.h"
+    path.write_text(f"#define E8_OPS_USED(X) {rows}\n", encoding="utf-8")
+    return path
+
+
+def build_library(compiler: Compiler, folder: Path, kinds: set[str] | None = None, *, quiet: bool = True) -> Path:
+    """Compile libedge8.a into ``folder``.
+
+    Args:
+        compiler: see `choose_compiler`.
+        folder: an existing folder, for objects and the library.
+        kinds: operators (names of schemas/ops.fbs) of a pruned library, or None for all of them.
+        quiet: no progress bar.
+
+    Raises:
+        ConvertError: a file does not compile; names it and the command.
+    """
+    source = sources_folder()
+    common = [*compiler.flags, *_COMMON, f'-DE8_VERSION="{library_version()}"', f"-I{source / 'src'}", f"-I{source / 'include'}"]
+    if kinds is not None:
+        common.append(f'-DE8_OPS_HEADER="{operators_header(kinds, folder)}"')
+
+    def compile_one(path: Path) -> str:
+        out = folder / f"{path.parent.name}_{path.stem}.o"
+        _run([*compiler.command, *common, *_file_flags(compiler, path), "-c", str(path), "-o", str(out)], f"compiling {path.name}")
+        return str(out)
+
+    files = _sources(compiler, kinds)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        objects = list(track(pool.map(compile_one, files), "compiling", len(files), quiet=quiet))
+    library = folder / "libedge8.a"
+    library.unlink(missing_ok=True)
+    _run([*compiler.archiver, "rcs", str(library), *objects], "archiving libedge8.a")
+    return library
+
+
+def link_runner(compiler: Compiler, library: Path, output: Path) -> Path:
+    """Compile and link the static program edge8-run.
+
+    Raises:
+        ConvertError: it does not build.
+    """
+    source = sources_folder()
+    files = sorted(str(p) for p in (source / "cli").glob("*.c"))
+    flags = [*compiler.flags, "-std=c11", "-Os", "-ffunction-sections", "-fdata-sections", f"-I{source / 'include'}"]
+    link = ["-static", "-s", "-Wl,--gc-sections", "-lpthread"]
+    _run([*compiler.command, *flags, *files, str(library), *link, "-o", str(output)], "linking edge8-run")
+    return output
+
+
+def build_with_cmake(toolchain_file: Path, folder: Path, kinds: set[str] | None = None) -> tuple[Path, Path]:
+    """Build libedge8.a and edge8-run with a CMake toolchain file; gives their paths.
+
+    Raises:
+        ConvertError: the file or cmake is missing, or the build fails.
+    """
+    if not toolchain_file.is_file():
+        raise ConvertError("the toolchain file does not exist", rule="deploy.toolchain", where=str(toolchain_file))
+    cmake = shutil.which("cmake")
+    if cmake is None:
+        raise ConvertError(
+            "a toolchain file needs cmake", rule="deploy.compiler", where="--toolchain", hint="pip install cmake, or apt install cmake"
+        )
+    options = [
+        f"-DCMAKE_TOOLCHAIN_FILE={toolchain_file.resolve()}",
+        "-DE8_CLI=ON",
+        f"-DE8_OPS_HEADER={operators_header(kinds, folder) if kinds is not None else ''}",
+    ]
+    _run([cmake, "-S", str(sources_folder()), "-B", str(folder), *options], "cmake")
+    _run([cmake, "--build", str(folder), "--parallel", str(os.cpu_count() or 1), "--target", "edge8_static", "edge8-run"], "the build")
+    return folder / "libedge8.a", folder / "cli" / "edge8-run"
+
+
+def section_sizes(compiler: Compiler, path: Path) -> tuple[int, int, int] | None:
+    """Bytes of text, data and bss of a program, or None where no tool tells."""
+    tool = compiler.size_tool
+    if tool is None:
+        return None
+    text, data, bss = (int(n) for n in _run([tool, str(path)], "size").splitlines()[1].split()[:3])
+    return text, data, bss
