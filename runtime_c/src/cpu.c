@@ -9,6 +9,7 @@
 #include "edge8.h"
 #include "kernels/arm_levels.h"
 #include "kernels/kernel.h"
+#include "kernels/x86_levels.h"
 
 static uint32_t cpu_mask = UINT32_MAX;
 

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Float matrix kernels for AVX2 and FMA: tiles of 6 rows by 16 channels, each output one chain of fused multiply-adds. Coded
+ * weights are decoded by vpmovsxbd or by shifting 64-bit windows of the bit string. */
+#include "x86_levels.h"
+
+#if defined(E8_KERNELS_AVX2)
+#include "codes.h"
+#include "x86_avx2.h"
+
+enum { ROWS = 6 };
+
+AVX2_INLINE __m256 load8(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+
+/* acc = fma chains of `rows` rows from `first` with one block [k][16]. */
+AVX2_INLINE void chain(__m256 acc[ROWS][2], const struct e8_gemm_f32 *g, int rows, int vectors, size_t first, const float *w)
+{
+    for (size_t t = 0; t < g->taps; t++) {
+        const float *row[ROWS];
+        E8_UNROLL
+        for (int i = 0; i < rows; i++) row[i] = g->a[t * g->a_stride + first + (size_t)i];
+        for (size_t s = 0; s < g->segment; s++, w += E8_NR) {
+            __m256 v[2];
+            E8_UNROLL
+            for (int j = 0; j < vectors; j++) v[j] = load8(w + 8 * j);
+            E8_UNROLL
+            for (int i = 0; i < rows; i++) {
+                __m256 x = _mm256_broadcast_ss(row[i] + s);
+                E8_UNROLL
+                for (int j = 0; j < vectors; j++) acc[i][j] = _mm256_fmadd_ps(x, v[j], acc[i][j]);
+            }
+        }
+    }
+}
+
+/* `count` (1 to 8) floats. */
+AVX2_INLINE __m256i lanes(size_t count)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+/* Scale, bias, residual and clamp of 8 channels from c of row `at`, `count` of which exist. */
+AVX2_INLINE void finish8(const struct e8_gemm_f32 *g, __m256 acc, size_t at, size_t c, size_t count)
+{
+    if (g->scale) acc = _mm256_fmadd_ps(acc, load8(g->scale + c), g->bias ? load8(g->bias + c) : _mm256_setzero_ps());
+    const float *residual = g->residual ? g->residual + at * g->residual_stride + c : NULL;
+    float *out = g->out + at * g->out_stride + c;
+    __m256 low = _mm256_set1_ps(g->low), high = _mm256_set1_ps(g->high);
+    if (count >= 8) {
+        if (residual) acc = _mm256_add_ps(acc, load8(residual));
+        _mm256_storeu_ps(out, _mm256_min_ps(high, _mm256_max_ps(low, acc)));
+    } else {
+        __m256i mask = lanes(count);
+        if (residual) acc = _mm256_add_ps(acc, _mm256_maskload_ps(residual, mask));
+        _mm256_maskstore_ps(out, mask, _mm256_min_ps(high, _mm256_max_ps(low, acc)));
+    }
+}
+
+AVX2_INLINE void tile(const struct e8_gemm_f32 *g, int rows, int vectors, size_t first, size_t n, size_t columns, const float *w)
+{
+    __m256 acc[ROWS][2];
+    E8_UNROLL
+    for (int i = 0; i < rows; i++) {
+        E8_UNROLL
+        for (int j = 0; j < vectors; j++) acc[i][j] = g->bias && !g->scale ? load8(g->bias + n + 8 * (size_t)j) : _mm256_setzero_ps();
+    }
+    chain(acc, g, rows, vectors, first, w);
+    E8_UNROLL
+    for (int i = 0; i < rows; i++) {
+        finish8(g, acc[i][0], first + (size_t)i, n, columns);
+        if (vectors == 2) finish8(g, acc[i][1], first + (size_t)i, n + 8, columns - 8);
+    }
+}
+
+AVX2 static void gemm_f32(const struct e8_gemm_f32 *g)
+{
+    for (size_t n = 0; n < g->n; n += E8_NR) {
+        const float *w = g->w + n * (g->taps * g->segment);
+        size_t columns = g->n - n < E8_NR ? g->n - n : E8_NR, i = 0;
+        if (columns > 8) {
+            for (; i + 6 <= g->m; i += 6) tile(g, 6, 2, i, n, columns, w);
+            for (; i + 3 <= g->m; i += 3) tile(g, 3, 2, i, n, columns, w);
+            for (; i < g->m; i++) tile(g, 1, 2, i, n, columns, w);
+        } else {
+            for (; i + 6 <= g->m; i += 6) tile(g, 6, 1, i, n, columns, w);
+            for (; i < g->m; i++) tile(g, 1, 1, i, n, columns, w);
+        }
+    }
+}
+
+/* 8 codes of `bits` from bit position `at` of a bit string of `size` bytes. */
+AVX2_INLINE __m256i codes8(const uint8_t *codes, uint32_t bits, size_t at)
+{
+    int32_t value[8];
+    for (size_t i = 0; i < 8; i++) value[i] = code_at(codes, bits, at + i);
+    return _mm256_loadu_si256((const __m256i *)(const void *)value);
+}
+
+/* A [16][4] block as 8 vectors of int32: channels c, c + 1 of four inputs each. */
+AVX2_INLINE void block_codes(__m256i out[8], const uint8_t *codes, uint32_t bits)
+{
+    for (size_t j = 0; j < 8; j++) {
+        if (bits == 8)
+            out[j] = widen8(_mm_loadl_epi64((const __m128i *)(const void *)(codes + 8 * j)));
+        else if (bits == 16)
+            out[j] = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(codes + 16 * j)));
+        else
+            out[j] = codes8(codes, bits, 8 * j);
+    }
+}
+
+/* Four vectors, each channels (c, c+1) by 4 inputs, to four vectors by input of 8 channels. */
+AVX2_INLINE void transpose_block(__m256i row[4], const __m256i in[4])
+{
+    __m256i a = _mm256_unpacklo_epi32(in[0], in[1]), b = _mm256_unpackhi_epi32(in[0], in[1]);
+    __m256i c = _mm256_unpacklo_epi32(in[2], in[3]), d = _mm256_unpackhi_epi32(in[2], in[3]);
+    /* a: k0 of c0, c2 | k1 of c0, c2 || k0 of c1, c3 | k1 of c1, c3 */
+    __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    row[0] = _mm256_permutevar8x32_epi32(_mm256_unpacklo_epi64(a, c), order);
+    row[1] = _mm256_permutevar8x32_epi32(_mm256_unpackhi_epi64(a, c), order);
+    row[2] = _mm256_permutevar8x32_epi32(_mm256_unpacklo_epi64(b, d), order);
+    row[3] = _mm256_permutevar8x32_epi32(_mm256_unpackhi_epi64(b, d), order);
+}
+
+AVX2_INLINE void decode_rows(const struct e8_decode *d, size_t k, size_t rows, const uint8_t *codes)
+{
+    __m256i value[8], half[2][4];
+    block_codes(value, codes, d->bits);
+    transpose_block(half[0], value);
+    transpose_block(half[1], value + 4);
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t h = 0; h < 2; h++) {
+            __m256 x = _mm256_cvtepi32_ps(half[h][i]);
+            if (d->scale) x = _mm256_mul_ps(x, load8(d->scale + k / d->group * E8_NR + 8 * h));
+            _mm256_storeu_ps(d->panel + (k + i) * E8_NR + 8 * h, x);
+        }
+    }
+}
+
+AVX2 static void decode(const struct e8_decode *d)
+{
+    for (size_t k = 0; k < d->k; k += 4) decode_rows(d, k, d->k - k < 4 ? d->k - k : 4, d->codes + k / 4 * (8 * (size_t)d->bits));
+}
+
+AVX2 static void dequantise_sums(const int32_t *x, float *y, size_t count, float row_scale, const struct e8_dequant_row *p)
+{
+    __m256 low = _mm256_set1_ps(p->low), high = _mm256_set1_ps(p->high), s = _mm256_set1_ps(row_scale);
+    size_t c = 0;
+    for (; c + 8 <= count; c += 8) {
+        __m256 sum = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)(x + c)));
+        __m256 value = _mm256_fmadd_ps(sum, _mm256_mul_ps(s, load8(p->scale + c)), p->bias ? load8(p->bias + c) : _mm256_setzero_ps());
+        if (p->residual) value = _mm256_add_ps(value, load8(p->residual + c));
+        _mm256_storeu_ps(y + c, _mm256_min_ps(high, _mm256_max_ps(low, value)));
+    }
+    for (; c < count; c++) {
+        float value = __builtin_fmaf((float)x[c], row_scale * p->scale[c], p->bias ? p->bias[c] : 0.0f);
+        if (p->residual) value += p->residual[c];
+        y[c] = clamp_float(value, p->low, p->high);
+    }
+}
+
+void e8_init_avx2_float(struct e8_kernels *k)
+{
+    k->gemm_f32 = gemm_f32;
+    k->decode = decode;
+    k->dequantise_sums = dequantise_sums;
+}
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which x86 kernels this build has. They are compiled by target attributes, whatever the base architecture is; the CPU decides
+ * at run time. */
+#ifndef E8_X86_LEVELS_H
+#define E8_X86_LEVELS_H
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define E8_KERNELS_AVX2 1
+#endif
+
+struct e8_kernels;
+
+void e8_init_avx2(struct e8_kernels *k);
+
+/* Parts of e8_init_avx2. */
+void e8_init_avx2_gemm(struct e8_kernels *k);
+void e8_init_avx2_float(struct e8_kernels *k);
+void e8_init_avx2_depthwise(struct e8_kernels *k);
+void e8_init_avx2_elementwise(struct e8_kernels *k);
+
+#endif

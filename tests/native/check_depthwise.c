@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Depthwise convolution and pooling windows. */
+#include "check.h"
+
+enum { MAX_TAPS = 30, MAX_PIXELS = 20 };
+
+static size_t padded(size_t n)
+{
+    return (n + E8_NR - 1) / E8_NR * E8_NR;
+}
+
+struct window {
+    size_t m, channels, taps;
+    const void *rows[MAX_TAPS * MAX_PIXELS];
+};
+
+static void draw_window(struct context *c, struct window *x, size_t width, enum fill fill)
+{
+    static const size_t usual[] = {9, 25, 4, 3};
+    x->taps = draw(c) >> 63 ? usual[between(c, 0, 3)] : between(c, 1, MAX_TAPS);
+    x->m = between(c, 1, MAX_PIXELS);
+    x->channels = between(c, 1, draw(c) >> 63 ? 20 : 100);
+    size_t count = x->taps * x->m, bytes = x->channels * width;
+    uint8_t *shared = take(c, bytes * count);
+    for (size_t i = 0; i < count; i++) {
+        uint8_t *p = i < 5 ? (i % 2 ? take(c, bytes) : take_front(c, bytes)) : shared + (count - 1 - i) * bytes;
+        if (width == 1)
+            fill_bytes(c, (int8_t *)p, bytes, fill);
+        else
+            fill_floats(c, (float *)(void *)p, x->channels);
+        x->rows[i] = p;
+    }
+}
+
+static void check_depthwise_s8(struct context *c)
+{
+    struct window x;
+    draw_window(c, &x, 1, (enum fill)between(c, 0, FILL_COUNT - 1));
+    size_t p = padded(x.channels), stride = x.channels + between(c, 0, 3), bytes = (x.m - 1) * stride + x.channels;
+    int8_t *w = take(c, p * x.taps), *out[2] = {take(c, bytes), take(c, bytes)}, table[256];
+    fill_weights(c, w, p * x.taps, (enum fill)between(c, 0, FILL_COUNT - 1));
+    int32_t *init = take(c, p * 4), *sum = take(c, p * 4);
+    float *multiplier = take(c, p * 4);
+    for (size_t i = 0; i < p; i++) {
+        init[i] = draw_int(c, -50000, 50000);
+        multiplier[i] = draw(c) >> 63 ? 1.0f / 256 : (float)between(c, 1, 1000) * 1e-5f;
+        sum[i] = 0;
+        for (size_t t = 0; t < x.taps; t++) sum[i] += w[t * p + i];
+    }
+    fill_bytes(c, table, sizeof table, FILL_RANDOM);
+    struct e8_requant q = {
+        .init = init,
+        .multiplier = multiplier,
+        .weight_sum = sum,
+        .table = between(c, 0, 7) ? NULL : table,
+        .zero_point = draw_int(c, -128, 127),
+        .low = draw_int(c, -128, 0),
+        .high = draw_int(c, 1, 127),
+    };
+    char what[100];
+    snprintf(what, sizeof what, "m %zu channels %zu taps %zu", x.m, x.channels, x.taps);
+    for (int i = 0; i < 2; i++) {
+        memset(out[i], 0x55, bytes);
+        struct e8_depthwise_s8 g = {x.m, x.channels, x.taps, x.rows, x.m, w, p, out[i], stride};
+        (i ? c->kernels : c->reference)->depthwise_s8(&g, &q);
+    }
+    expect_same(c, "depthwise_s8", out[0], out[1], bytes, what);
+    release();
+}
+
+static void check_depthwise_f32(struct context *c)
+{
+    struct window x;
+    draw_window(c, &x, 4, FILL_RANDOM);
+    size_t p = padded(x.channels), stride = x.channels + between(c, 0, 3), count = (x.m - 1) * stride + x.channels;
+    float *w = take(c, p * x.taps * 4), *bias = take(c, p * 4), *out[2] = {take(c, count * 4), take(c, count * 4)};
+    fill_floats(c, w, p * x.taps);
+    fill_floats(c, bias, p);
+    char what[100];
+    snprintf(what, sizeof what, "m %zu channels %zu taps %zu", x.m, x.channels, x.taps);
+    bool biased = draw(c) >> 63, clamped = draw(c) >> 63;
+    for (int i = 0; i < 2; i++) {
+        memset(out[i], 0x55, count * 4);
+        struct e8_depthwise_f32 g = {x.m, x.channels, x.taps, x.rows, x.m, w, p, biased ? bias : NULL, out[i], stride,
+                                     clamped ? 0.0f : -__builtin_inff(), clamped ? 6.0f : __builtin_inff()};
+        (i ? c->kernels : c->reference)->depthwise_f32(&g);
+    }
+    expect_same(c, "depthwise_f32", out[0], out[1], count * 4, what);
+    release();
+}
+
+static void check_pool(struct context *c)
+{
+    size_t taps = between(c, 1, 20), count = between(c, 1, 100);
+    const int8_t *rows[20];
+    for (size_t t = 0; t < taps; t++) {
+        int8_t *p = t < 8 ? take(c, count) : (int8_t *)(uintptr_t)rows[t - 8];
+        if (t < 8) fill_bytes(c, p, count, (enum fill)between(c, 0, FILL_COUNT - 1));
+        rows[t] = p;
+    }
+    int8_t *top[2] = {take(c, count), take(c, count)};
+    int32_t *sum[2] = {take(c, count * 4), take(c, count * 4)};
+    char what[100];
+    snprintf(what, sizeof what, "taps %zu count %zu", taps, count);
+    for (int i = 0; i < 2; i++) {
+        const struct e8_kernels *k = i ? c->kernels : c->reference;
+        for (size_t j = 0; j < count; j++) sum[i][j] = (int32_t)j * 1000;
+        k->max_s8(rows, taps, count, top[i]);
+        k->sum_s8(rows, taps, count, sum[i]);
+    }
+    expect_same(c, "max_s8", top[0], top[1], count, what);
+    expect_same(c, "sum_s8", sum[0], sum[1], count * 4, what);
+    release();
+}
+
+static void check(struct context *c)
+{
+    for (uint64_t i = 0; i < c->cases; i++) {
+        check_depthwise_s8(c);
+        check_depthwise_f32(c);
+        check_pool(c);
+    }
+}
+
+struct bench {
+    const struct e8_kernels *k;
+    struct e8_depthwise_s8 g;
+    struct e8_depthwise_f32 f;
+    struct e8_requant q;
+    const int8_t *rows[9];
+    int8_t out[1024];
+    int32_t sums[1024];
+};
+
+static void call_s8(void *argument)
+{
+    struct bench *b = argument;
+    b->k->depthwise_s8(&b->g, &b->q);
+}
+
+static void call_f32(void *argument)
+{
+    struct bench *b = argument;
+    b->k->depthwise_f32(&b->f);
+}
+
+static void call_max(void *argument)
+{
+    struct bench *b = argument;
+    b->k->max_s8(b->rows, 9, 64, b->out);
+}
+
+static void call_sum(void *argument)
+{
+    struct bench *b = argument;
+    b->k->sum_s8(b->rows, 9, 64, b->sums);
+}
+
+static void bench(struct context *c)
+{
+    static struct bench b;
+    static const size_t channels[] = {8, 16, 32, 64, 144, 384};
+    static const size_t sides[] = {3, 5};
+    static const void *rows[25 * 28];
+    enum { PIXELS = 28 };
+    b.k = c->kernels;
+    int8_t *picture = take_front(c, 5 * 40 * 400);
+    float *picture_f32 = take_front(c, 5 * 40 * 400 * 4), *multiplier = take_front(c, 4096), *w_f32 = take_front(c, 25 * 400 * 4), *bias = take_front(c, 4096);
+    int8_t *w = take_front(c, 25 * 400), *out = take_front(c, PIXELS * 400);
+    float *out_f32 = take_front(c, PIXELS * 400 * 4);
+    int32_t *init = take_front(c, 4096);
+    fill_bytes(c, picture, 5 * 40 * 400, FILL_RANDOM);
+    fill_floats(c, picture_f32, 5 * 40 * 400);
+    fill_weights(c, w, 25 * 400, FILL_RANDOM);
+    fill_floats(c, w_f32, 25 * 400);
+    memset(init, 0, 4096);
+    memset(bias, 0, 4096);
+    for (int i = 0; i < 1024; i++) multiplier[i] = 1e-3f;
+    b.q = (struct e8_requant){.init = init, .multiplier = multiplier, .weight_sum = init, .low = -128, .high = 127};
+    for (size_t s = 0; s < 2; s++) {
+        for (size_t i = 0; i < sizeof channels / sizeof channels[0]; i++) {
+            size_t side = sides[s], n = channels[i];
+            char name[60];
+            for (size_t t = 0; t < side * side; t++)
+                for (size_t p = 0; p < PIXELS; p++) rows[t * PIXELS + p] = picture + (t / side * 40 + t % side + p) * n;
+            b.g = (struct e8_depthwise_s8){PIXELS, n, side * side, rows, PIXELS, w, padded(n), out, n};
+            snprintf(name, sizeof name, "depthwise_s8 %zux%zu, %zu channels", side, side, n);
+            report_rate(c, name, (double)(side * side * PIXELS * n), "MACs", 32, time_call(call_s8, &b));
+            for (size_t t = 0; t < side * side; t++)
+                for (size_t p = 0; p < PIXELS; p++) rows[t * PIXELS + p] = picture_f32 + (t / side * 40 + t % side + p) * n;
+            b.f = (struct e8_depthwise_f32){PIXELS, n, side * side, rows, PIXELS, w_f32, padded(n), bias, out_f32, n, -1e30f, 1e30f};
+            snprintf(name, sizeof name, "depthwise_f32 %zux%zu, %zu channels", side, side, n);
+            report_rate(c, name, (double)(side * side * PIXELS * n), "MACs", 16, time_call(call_f32, &b));
+        }
+    }
+    for (int t = 0; t < 9; t++) b.rows[t] = picture + t * 64;
+    report_rate(c, "max_s8 9 taps, 64 channels", 9 * 64, "bytes", 64, time_call(call_max, &b));
+    report_rate(c, "sum_s8 9 taps, 64 channels", 9 * 64, "bytes", 16, time_call(call_sum, &b));
+    release();
+}
+
+const struct family family_depthwise = {"depthwise", check, bench};
