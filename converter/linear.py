@@ -144,7 +144,9 @@ def finish_int8(
     scale = np.float32(x.scale[0]) * np.broadcast_to(np.asarray(weights.scale, np.float32).reshape(-1), (channels,))
     acc = np.rint(sums).astype(np.int64)
     if bias is not None:
-        acc = acc + np.clip(np.rint(bias.astype(np.float32) / scale).astype(np.float64), -bound, bound).astype(np.int64)
+        with np.errstate(over="ignore"):
+            start = np.rint(bias.astype(np.float32) / scale)
+        acc = acc + np.clip(start.astype(np.float64), -bound, bound).astype(np.int64)
     if residual is not None:
         assert residual.scale is not None
         factor = np.minimum(np.float32(residual.scale[0]) / scale, np.float32(bound // 256))
