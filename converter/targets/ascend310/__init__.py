@@ -5,5 +5,6 @@ from __future__ import annotations
 
 from .convert import convert_ascend310
 from .report import AscendReport
+from .verify import VerifyReport, verify_folder
 
-__all__ = ["AscendReport", "convert_ascend310"]
+__all__ = ["AscendReport", "VerifyReport", "convert_ascend310", "verify_folder"]

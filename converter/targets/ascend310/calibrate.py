@@ -25,6 +25,8 @@ from .profiles import Profile
 __all__ = ["Batches", "Search", "search_ranges", "write_batches"]
 
 Array = npt.NDArray[Any]
+# Activations of the first batches are kept from one pass to the next up to this many bytes; the network runs again for the rest.
+_KEPT_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -200,11 +202,29 @@ def search_ranges(
     values = list(dict.fromkeys(search.value for search in unique))
     counts = {value: (static_sizes.get(value) or 0) * len(batches) for value in values}
     varying = [value for value in values if not static_sizes.get(value)]
+    kept: dict[int, dict[str, Array]] = {}
+    room = _KEPT_BYTES
     with ObserverPool() as pool:
 
         def each_batch(text: str, names: Sequence[str], visit: Callable[[str, Array], None]) -> None:
+            nonlocal room
             for index in track(range(len(batches)), text, len(batches), quiet=quiet):
-                runner.run(batches.load(index), names, visit)
+                if index in kept:
+                    for name, array in kept[index].items():
+                        visit(name, array)
+                else:
+                    seen: dict[str, Array] = {}
+
+                    def note(name: str, array: Array, seen: dict[str, Array] = seen) -> None:
+                        nonlocal room
+                        room -= array.nbytes
+                        if room >= 0:
+                            seen[name] = array
+                        visit(name, array)
+
+                    runner.run(batches.load(index), names, note)
+                    if len(seen) == len(values):
+                        kept[index] = seen
                 pool.finish_batch()
 
         if varying:

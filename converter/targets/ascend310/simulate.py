@@ -34,8 +34,18 @@ FP16_MIN, FP16_MAX = 2.0**-14, 65504.0
 
 
 def half(x: Array) -> Array:
-    """Round to float16, saturating, and give float32 back."""
-    return np.clip(np.asarray(x, dtype=np.float32), -FP16_MAX, FP16_MAX).astype(np.float16).astype(np.float32)
+    """Round to float16 (nearest, ties to even), saturating at 65504, and give float32 back.
+
+    Normal numbers: 13 bits of the float32 mantissa are rounded off. Below 2^-14 float16 has a fixed step of 2^-24, which is float32's
+    step at 0.75. Much faster than numpy's conversion, and equal to it.
+    """
+    x = np.clip(np.asarray(x, dtype=np.float32), -FP16_MAX, FP16_MAX)
+    bits = np.ascontiguousarray(x).view(np.uint32)
+    rounded = bits + np.uint32(0xFFF) + ((bits >> np.uint32(13)) & np.uint32(1))
+    rounded &= np.uint32(0xFFFFE000)
+    middle = np.float32(0.75)
+    small = np.abs(x) < np.float32(FP16_MIN)
+    return np.where(small, (x + middle) - middle, rounded.view(np.float32).reshape(x.shape))
 
 
 def needs_sqrt_mode(scale: Array) -> Array:
