@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "strided.h"
 
+#include "transpose_block.h"
+
 void strided_of(const int32_t *dims, uint32_t rank, ptrdiff_t *stride)
 {
     ptrdiff_t step = 1;
@@ -101,48 +103,17 @@ void strided_next(struct strided_cursor *c)
     c->count = smaller(s->dims[last], c->end - c->position);
 }
 
-/* A copy on its way: the spaces of the outer walk and of the block that is moved at each of its positions. */
+/* A copy on its way: the walk, and the block that is moved at each of its positions when the input is contiguous along another
+ * axis than the output. */
 struct copy {
     struct strided space;
     const uint8_t *in;
     uint8_t *out;
     size_t width, total;
     uint32_t tasks;
-    /* A block of rows x columns elements when the input is contiguous along another axis than the output. */
-    size_t rows;            /* along the axis that is contiguous in the input */
-    ptrdiff_t row_out;      /* output elements from row to row */
-    size_t columns;         /* along the axis that is contiguous in the output */
-    ptrdiff_t column_in;    /* input elements from column to column */
+    struct transpose_block block;
+    size_t bands; /* units of work of a block */
 };
-
-#define COPY_STRIDED(name, type)                                                                                                 \
-    static void name(const uint8_t *in, ptrdiff_t in_step, uint8_t *out, ptrdiff_t out_step, size_t count)                       \
-    {                                                                                                                            \
-        for (size_t i = 0; i < count; i++) {                                                                                     \
-            type value;                                                                                                          \
-            memcpy(&value, in, sizeof value);                                                                                    \
-            memcpy(out, &value, sizeof value);                                                                                   \
-            in += in_step;                                                                                                       \
-            out += out_step;                                                                                                     \
-        }                                                                                                                        \
-    }
-COPY_STRIDED(copy_1, uint8_t)
-COPY_STRIDED(copy_2, uint16_t)
-COPY_STRIDED(copy_4, uint32_t)
-COPY_STRIDED(copy_8, uint64_t)
-
-/* Steps in bytes. */
-static void copy_elements(size_t width, const uint8_t *in, ptrdiff_t in_step, uint8_t *out, ptrdiff_t out_step, size_t count)
-{
-    if (width == 1)
-        copy_1(in, in_step, out, out_step, count);
-    else if (width == 2)
-        copy_2(in, in_step, out, out_step, count);
-    else if (width == 4)
-        copy_4(in, in_step, out, out_step, count);
-    else
-        copy_8(in, in_step, out, out_step, count);
-}
 
 static void copy_task(void *argument, uint32_t index)
 {
@@ -163,32 +134,23 @@ static void copy_task(void *argument, uint32_t index)
     }
 }
 
-/* Square tiles keep both sides in the first-level cache. */
-enum { TILE = 16 };
-
-static void transpose_block(const struct copy *copy, const uint8_t *in, uint8_t *out)
-{
-    ptrdiff_t bytes = (ptrdiff_t)copy->width;
-    for (size_t column = 0; column < copy->columns; column += TILE) {
-        size_t columns = smaller(TILE, copy->columns - column);
-        for (size_t row = 0; row < copy->rows; row++)
-            copy_elements(copy->width, in + ((ptrdiff_t)row + (ptrdiff_t)column * copy->column_in) * bytes, copy->column_in * bytes,
-                          out + ((ptrdiff_t)row * copy->row_out + (ptrdiff_t)column) * bytes, bytes, columns);
-    }
-}
+/* Rows of a block that make one unit of work. */
+enum { BAND = 128 };
 
 static void transpose_task(void *argument, uint32_t index)
 {
     const struct copy *copy = argument;
     struct strided_cursor c;
-    size_t begin, end;
+    size_t begin, end, bands = copy->bands;
     ptrdiff_t bytes = (ptrdiff_t)copy->width;
     run_share(copy->total, 1, index, copy->tasks, &begin, &end);
-    for (strided_begin(&c, &copy->space, begin, end); c.count; strided_next(&c)) {
-        const struct strided *s = &copy->space;
-        for (size_t i = 0; i < c.count; i++)
-            transpose_block(copy, copy->in + (c.offset[0] + (ptrdiff_t)i * s->stride[0][s->rank - 1]) * bytes,
-                            copy->out + (c.offset[1] + (ptrdiff_t)i * s->stride[1][s->rank - 1]) * bytes);
+    for (size_t unit = begin; unit < end; unit++) {
+        if (unit == begin || unit % bands == 0) strided_begin(&c, &copy->space, unit / bands, unit / bands + 1);
+        struct transpose_block block = copy->block;
+        size_t first = unit % bands * BAND;
+        block.rows = smaller(BAND, block.rows - first);
+        transpose_block(&block, copy->in + (c.offset[0] + (ptrdiff_t)first) * bytes,
+                        copy->out + (c.offset[1] + (ptrdiff_t)first * block.row_out) * bytes);
     }
 }
 
@@ -215,10 +177,8 @@ static bool split_transpose(struct copy *copy)
     if (s->stride[1][last] != 1 || s->stride[0][last] == 1 || s->stride[0][last] == 0) return false;
     for (uint32_t i = 0; i < last; i++) {
         if (s->stride[0][i] != 1) continue;
-        copy->rows = s->dims[i];
-        copy->row_out = s->stride[1][i];
-        copy->columns = s->dims[last];
-        copy->column_in = s->stride[0][last];
+        copy->block = (struct transpose_block){s->dims[i], s->dims[last], copy->width, s->stride[1][i], s->stride[0][last]};
+        copy->bands = (size_t)size_div_up(s->dims[i], BAND);
         s->dims[i] = s->dims[last] = 1;
         strided_collapse(s);
         return true;
@@ -237,6 +197,7 @@ void strided_copy(const struct run *r, struct strided *s, const void *in, void *
     for (uint32_t i = 0; i < s->rank; i++) work *= s->dims[i];
     bool transposed = split_transpose(&copy);
     for (uint32_t i = 0; i < copy.space.rank; i++) copy.total *= copy.space.dims[i];
+    if (transposed) copy.total *= copy.bands;
     copy.tasks = run_tasks(r, work, transposed ? copy.total : copy.total / 64);
     run_parallel(r, transposed ? transpose_task : copy_task, &copy, copy.tasks);
 }

@@ -164,12 +164,49 @@ static void integer_row(const struct binary *j, const struct strided_cursor *c)
     }
 }
 
+/* A short row that repeats, such as one value per channel of a picture, is laid out several times, so that rows become long. */
+enum { PATTERN_BYTES = 1024, SHORT_ROW = 64 };
+
+/* The operand that repeats along the outer of two axes while the other one and y are contiguous, or -1. */
+static int repeating(const struct binary *j)
+{
+    const struct strided *s = &j->space;
+    if (s->rank != 2 || s->dims[1] >= SHORT_ROW || j->step[0] != 1 || j->step[1] != 1) return -1;
+    for (int o = 0; o < 2; o++)
+        if (s->stride[o][0] == 0 && s->stride[1 - o][0] == (ptrdiff_t)s->dims[1]) return o;
+    return -1;
+}
+
+/* Elements [begin, end) with operand `o` repeated in a buffer. Each stretch starts at the same place of the pattern, as the
+ * buffer holds whole periods. */
+static void patterned(const struct binary *j, int o, size_t begin, size_t end)
+{
+    _Alignas(8) uint8_t pattern[PATTERN_BYTES];
+    size_t width = type_bytes(j->type), period = j->space.dims[1], stretch = PATTERN_BYTES / width / period * period;
+    const uint8_t *source = o == 0 ? j->a : j->b;
+    struct binary local = *j;
+    struct strided_cursor c = {.position = begin};
+    for (size_t i = 0; i < stretch; i++) memcpy(pattern + i * width, source + (begin + i) % period * width, width);
+    *(o == 0 ? &local.a : &local.b) = pattern;
+    while (c.position < end) {
+        c.count = end - c.position < stretch ? end - c.position : stretch;
+        c.offset[1 - o] = (ptrdiff_t)c.position;
+        j->row(&local, &c);
+        c.position += c.count;
+    }
+}
+
 static void task(void *argument, uint32_t index)
 {
     const struct binary *j = argument;
     struct strided_cursor c;
     size_t begin, end;
+    int repeated = repeating(j);
     run_share(j->total, 64, index, j->tasks, &begin, &end);
+    if (repeated >= 0 && begin < end) {
+        patterned(j, repeated, begin, end);
+        return;
+    }
     for (strided_begin(&c, &j->space, begin, end); c.count; strided_next(&c)) j->row(j, &c);
 }
 

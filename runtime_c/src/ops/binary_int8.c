@@ -18,18 +18,40 @@ bool binary_int8_has(uint32_t kind)
     return kind <= BinaryKind_PRELU && kind != BinaryKind_POW;
 }
 
-/* The kernels take two rows of codes; an operand that does not step is repeated in a block. */
-enum { BLOCK = 256 };
+/* Rows of codes that step both. */
+#define PAIRS(name, expression)                                                                                                  \
+    static void name(const struct binary *j, const int8_t *in0, const int8_t *in1, int8_t *out, size_t count)                    \
+    {                                                                                                                            \
+        int32_t zero0 = j->mul.zero0, zero1 = j->mul.zero1, zero = j->mul.zero, low = j->mul.low, high = j->mul.high;            \
+        float m0 = j->multiplier0, m1 = j->multiplier1;                                                                          \
+        (void)m1;                                                                                                                \
+        E8_INDEPENDENT                                                                                                           \
+        for (size_t i = 0; i < count; i++) {                                                                                     \
+            int32_t a = in0[i] - zero0, b = in1[i] - zero1;                                                                      \
+            out[i] = (int8_t)requantise((expression), zero, low, high);                                                          \
+        }                                                                                                                        \
+    }
+PAIRS(pairs_div, ((float)a / (float)b) * m0)
+PAIRS(pairs_min, min_float((float)a * m0, (float)b * m1))
+PAIRS(pairs_max, max_float((float)a * m0, (float)b * m1))
+PAIRS(pairs_prelu, a < 0 ? (float)(a * b) * m1 : (float)a * m0)
 
 static void pairs(const struct binary *j, const int8_t *a, const int8_t *b, int8_t *y, size_t count)
 {
-    if (j->kind == BinaryKind_MUL)
-        j->kernels->mul_s8(a, b, y, count, &j->mul);
-    else
-        j->kernels->add_s8(a, b, y, count, &j->add);
+    switch (j->kind) {
+    case BinaryKind_MUL: j->kernels->mul_s8(a, b, y, count, &j->mul); break;
+    case BinaryKind_DIV: pairs_div(j, a, b, y, count); break;
+    case BinaryKind_MIN: pairs_min(j, a, b, y, count); break;
+    case BinaryKind_MAX: pairs_max(j, a, b, y, count); break;
+    case BinaryKind_PRELU: pairs_prelu(j, a, b, y, count); break;
+    default: j->kernels->add_s8(a, b, y, count, &j->add); break;
+    }
 }
 
-static void kernel_row(const struct binary *j, const struct strided_cursor *c)
+/* An operand that does not step is repeated in a block. */
+enum { BLOCK = 256 };
+
+static void row(const struct binary *j, const struct strided_cursor *c)
 {
     const int8_t *a = (const int8_t *)j->a + c->offset[0], *b = (const int8_t *)j->b + c->offset[1];
     int8_t *y = (int8_t *)j->y + c->position, repeated[2][BLOCK];
@@ -42,29 +64,6 @@ static void kernel_row(const struct binary *j, const struct strided_cursor *c)
     for (size_t i = 0; i < c->count; i += BLOCK) {
         size_t count = c->count - i < BLOCK ? c->count - i : BLOCK;
         pairs(j, j->step[0] ? a + i : repeated[0], j->step[1] ? b + i : repeated[1], y + i, count);
-    }
-}
-
-static float value_of(const struct binary *j, int32_t a, int32_t b)
-{
-    float first, second;
-    switch (j->kind) {
-    case BinaryKind_DIV: return ((float)a / (float)b) * j->multiplier0;
-    case BinaryKind_PRELU: return a < 0 ? (float)(a * b) * j->multiplier1 : (float)a * j->multiplier0;
-    default:
-        first = (float)a * j->multiplier0;
-        second = (float)b * j->multiplier1;
-        return j->kind == BinaryKind_MIN ? min_float(first, second) : max_float(first, second);
-    }
-}
-
-static void scalar_row(const struct binary *j, const struct strided_cursor *c)
-{
-    const int8_t *a = (const int8_t *)j->a + c->offset[0], *b = (const int8_t *)j->b + c->offset[1];
-    int8_t *y = (int8_t *)j->y + c->position;
-    for (size_t i = 0; i < c->count; i++) {
-        int32_t first = a[(ptrdiff_t)i * j->step[0]] - j->mul.zero0, second = b[(ptrdiff_t)i * j->step[1]] - j->mul.zero1;
-        y[i] = (int8_t)requantise(value_of(j, first, second), j->mul.zero, j->mul.low, j->mul.high);
     }
 }
 
@@ -87,8 +86,7 @@ void binary_int8_prepare(struct binary *j, const struct tensor *a, const struct 
     int32_t low = requantise(j->act_min / y->scale, y->zero_point, -128, 127);
     int32_t high = requantise(j->act_max / y->scale, y->zero_point, -128, 127);
     float ratio0 = a->scale / y->scale, ratio1 = b->scale / y->scale, product = (a->scale * b->scale) / y->scale;
-    bool kernel = j->kind == BinaryKind_ADD || j->kind == BinaryKind_SUB || j->kind == BinaryKind_MUL;
-    j->row = kernel ? kernel_row : scalar_row;
+    j->row = row;
     j->mul = (struct e8_mul_s8){.zero0 = a->zero_point, .zero1 = b->zero_point, .zero = y->zero_point, .low = low, .high = high, .multiplier = product};
     j->add = (struct e8_add_s8){.zero0 = a->zero_point, .zero1 = b->zero_point, .zero = y->zero_point, .low = low, .high = high};
     prepare_add(&j->add, ratio0, ratio1, j->kind == BinaryKind_SUB);
