@@ -70,13 +70,11 @@ def _instance_normalization(ctx: Any) -> None:
 
 @onnx_op("GroupNormalization")
 def _group_normalization(ctx: Any) -> None:
-    """Over groups of channels; scale and bias per channel (before opset 21 per group)."""
+    """Over groups of channels; scale and bias per channel. (The form before opset 21 is deprecated in ONNX and refused there.)"""
     shape, groups = ctx.shape(0), ctx.attr("num_groups", 0)
     if len(shape) < 2 or groups < 1 or shape[1] % groups:
         ctx.fail(f"{groups} groups do not fit an input of shape {list(shape)}")
-    count = shape[1] if ctx.opset >= 21 else groups
-    scale, bias = _per_channel(ctx, 1, "the scale", count), _per_channel(ctx, 2, "the bias", count)
-    scale, bias = np.repeat(scale, shape[1] // count), np.repeat(bias, shape[1] // count)
+    scale, bias = _per_channel(ctx, 1, "the scale", shape[1]), _per_channel(ctx, 2, "the bias", shape[1])
     ctx.finish(_affine(ctx, _normalise_groups(ctx, groups), scale, bias, len(shape) - 2, ctx.name))
 
 
