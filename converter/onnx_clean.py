@@ -10,17 +10,22 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+from collections.abc import Callable
 
 import onnx
+import onnx.inliner
 import onnx_ir
 from onnxscript import optimizer
 
 from .errors import ConvertError
 
-__all__ = ["clean"]
+__all__ = ["clean", "expand_functions"]
 
 FOLD_LIMIT = 1 << 26
 """Most elements of a folded constant."""
+
+_DEPTH = 4
+"""How many times a function may consist of functions."""
 
 _GROWS = ("ConstantOfShape", "Expand", "Tile", "Range", "Resize", "Upsample", "Pad", "OneHot")
 _KEPT = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
@@ -49,6 +54,40 @@ def clean(proto: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
             f"the ONNX optimizer stopped ({type(error).__name__}: {str(error).splitlines()[0][:200]}); the model is taken as it is"
         )
         return proto
+
+
+def expand_functions(proto: onnx.ModelProto, known: Callable[[str], bool], remarks: list[str]) -> onnx.ModelProto:
+    """Replace standard operators that are not ``known`` by the functions that ONNX defines them as, where it does.
+
+    Args:
+        proto: a clean model.
+        known: whether an operator of the standard domain can be imported.
+        remarks: see `clean`.
+    """
+    for _ in range(_DEPTH):
+        names = {n.op_type for n in proto.graph.node if n.domain in ("", "ai.onnx") and not known(n.op_type)}
+        wanted = sorted(name for name in names if _is_function(name, proto))
+        if not wanted:
+            break
+        # Shape inference tells the types that some of the functions depend on.
+        typed = onnx.shape_inference.infer_shapes(proto)
+        try:
+            expanded = onnx.inliner.inline_selected_functions(typed, [("", name) for name in wanted], inline_schema_functions=True)
+        except (TypeError, RuntimeError, ValueError):  # an onnx without this feature, or a node outside its function's conditions
+            break
+        if [n.op_type for n in expanded.graph.node] == [n.op_type for n in proto.graph.node]:
+            break
+        proto = clean(expanded, remarks)
+    return proto
+
+
+def _is_function(name: str, proto: onnx.ModelProto) -> bool:
+    version = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=1)
+    try:
+        schema = onnx.defs.get_schema(name, version, "")
+    except onnx.defs.SchemaError:
+        return False
+    return bool(schema.has_function or schema.has_context_dependent_function)
 
 
 def _should_fold(node: onnx_ir.Node) -> bool | None:

@@ -10,7 +10,7 @@ import onnx
 
 from .errors import ConvertError
 from .graph import DType, Graph, Node, Tensor
-from .onnx_clean import clean
+from .onnx_clean import clean, expand_functions
 from .onnx_node import Import, NodeImport, file_array
 from .onnx_qdq import HANDLERS as QDQ_HANDLERS
 from .onnx_qdq import codes_output, expand_qlinear, follow
@@ -49,9 +49,9 @@ def load(model: str | Path | onnx.ModelProto, *, input_shape: Mapping[str, tuple
     Raises:
         ConvertError: the file cannot be read or the model cannot be converted; the message lists every node concerned.
     """
-    proto = read(model)
-    opset = opset_of(proto, "model")
     remarks: list[str] = []
+    proto = read(model, remarks)
+    opset = opset_of(proto, "model")
     if opset > OPSETS[1]:
         remarks.append(
             f"opset {opset} is newer than {OPSETS[1]}, the newest that this version knows; compare the result with the float model"
@@ -59,6 +59,7 @@ def load(model: str | Path | onnx.ModelProto, *, input_shape: Mapping[str, tuple
     check_weights(proto)
     dynamic = fix_shapes(proto, input_shape)
     proto = clean(proto, remarks)
+    proto = expand_functions(proto, lambda op_type: _handler(op_type) is not None, remarks)
     expand_qlinear(proto)
     _check_operators(proto)
     graph = _import(proto, opset_of(proto, "model"), remarks)
@@ -128,7 +129,29 @@ def _import(proto: onnx.ModelProto, opset: int, remarks: list[str]) -> Graph:
     _name_outputs(state, [value.name for value in proto.graph.output])
     state.graph.prune()
     state.graph.check()
+    _check_tensors(state.graph)
     return state.graph
+
+
+def _check_tensors(graph: Graph) -> None:
+    """ConvertError for tensors that the file format cannot hold."""
+    used = {name for node in graph.nodes for name in (*node.inputs, *node.outputs) if name} | set(graph.inputs)
+    for name in sorted(used):
+        tensor = graph.tensors[name]
+        if any(d < 1 for d in tensor.shape):
+            raise ConvertError(
+                f"it has shape {list(tensor.shape)}; tensors without elements are not supported",
+                rule="onnx.shape",
+                where=f"tensor '{name}'",
+                hint="Remove it from the model",
+            )
+        if tensor.dtype is DType.INT8 and not tensor.constant:
+            raise ConvertError(
+                "computing with plain int8 numbers is not supported",
+                rule="onnx.type",
+                where=f"tensor '{name}'",
+                hint="Use int32, or int8 codes between QuantizeLinear and DequantizeLinear",
+            )
 
 
 def _import_node(state: Import, node: onnx.NodeProto, opset: int, name: str) -> None:

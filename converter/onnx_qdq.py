@@ -107,7 +107,10 @@ def dequantize_linear(ctx: NodeImport) -> None:
         return
     data = ctx.constant(0)
     if data is None:
-        _from_integers(ctx, scale, zero)
+        if ctx.dtype(0) is DType.INT8 and scale.size == 1 and ctx.input(0) in ctx.graph.inputs:
+            _int8_input(ctx, scale, zero)
+        else:
+            _from_integers(ctx, scale, zero)
         return
     axis = ctx.attr("axis", 1) % max(data.ndim, 1)
     block = int(ctx.attr("block_size", 0))
@@ -173,6 +176,14 @@ def _not_negative(ctx: NodeImport, name: str) -> bool:
     return producer.op not in _LINEAR
 
 
+def _int8_input(ctx: NodeImport, scale: Array, zero: Array) -> None:
+    """An int8 input of the model takes real numbers here; its scale is known, so ``io="int8"`` gives the codes back."""
+    tensor = ctx.tensor(ctx.input(0))
+    tensor.dtype, tensor.scale, tensor.zero_point = DType.FLOAT32, scale.reshape(1).astype(np.float32), int(zero.reshape(-1)[0])
+    ctx.warn(f"input '{tensor.name}' takes real numbers instead of int8 codes; --io int8 takes the codes")
+    ctx.finish(tensor.name)
+
+
 def _from_integers(ctx: NodeImport, scale: Array, zero: Array) -> None:
     """Codes that come from outside (an integer input of the model): (q - zero) * scale as ordinary operators."""
     name = ctx.emit("Cast", [ctx.input(0)], result=(ctx.shape(0), DType.FLOAT32))
@@ -192,15 +203,20 @@ def codes_output(state: Import, name: str, codes: Codes, emit: Any) -> str:
         codes: its quantised form.
         emit: `NodeImport.emit` of a node to name in messages.
     """
-    low, high = _RANGES[codes.dtype]
+    if codes.dtype != "uint8":
+        raise ConvertError(
+            f"{codes.dtype} codes cannot be an output of the model",
+            rule="onnx.qdq",
+            where=f"output '{name}'",
+            hint="Put a DequantizeLinear before the output; --io int8 gives codes",
+        )
     scale = state.graph.constant(np.array(codes.scale, np.float32), state.fresh(f"{name}.scale"))
     zero = state.graph.constant(np.array(codes.zero_point, np.float32), state.fresh(f"{name}.zero_point"))
     value = emit("Binary", [name, scale], {"kind": 3})
     value = emit("Unary", [value], {"kind": 21})
     value = emit("Binary", [value, zero], {"kind": 0})
-    value = emit("Unary", [value], {"kind": 1, "alpha": float(low), "beta": float(high)})
-    dtype = DType.INT8 if codes.dtype == "int8" else DType.UINT8
-    return str(emit("Cast", [value], result=(state.graph.tensors[name].shape, dtype)))
+    value = emit("Unary", [value], {"kind": 1, "alpha": 0.0, "beta": 255.0})
+    return str(emit("Cast", [value], result=(state.graph.tensors[name].shape, DType.UINT8)))
 
 
 def follow(state: Import, node: onnx.NodeProto) -> None:

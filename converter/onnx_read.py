@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.version_converter
 from google.protobuf.message import DecodeError
 
 from .errors import ConvertError
@@ -22,11 +23,13 @@ OPSETS = (9, 21)
 _LIMIT = 2**31 - 1
 _DOMAINS = ("", "ai.onnx")
 _MASKED = ("Add", "Where", "Clip", "Pad", "Max", "Min", "Expand", "Concat", "Slice", "Gather", "Unsqueeze", "Reshape", "Cast", "Identity")
-"""Operators that may read an infinite constant: masks and limits."""
+"""Operators that may read a constant with infinities in it: masks."""
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Mul", "PRelu", "LayerNormalization")
+"""Operators that may not even read one infinite number."""
 
 
-def read(model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
-    """The checked model with all its weights inside.
+def read(model: str | Path | onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
+    """The checked model with all its weights inside, of a supported opset; ``remarks`` gets what the user should know.
 
     Raises:
         ConvertError: the file is missing, unreadable, not ONNX, too new or too old, or its external data lies elsewhere.
@@ -43,7 +46,8 @@ def read(model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
         folder = path.parent
     if not proto.HasField("graph") or not proto.graph.node:
         raise ConvertError("this is not an ONNX model: it has no graph", rule="onnx.parse", where=where, hint="Check the file")
-    opset_of(proto, where)
+    if not any(o.domain in _DOMAINS for o in proto.opset_import):
+        raise ConvertError("the model does not say which ONNX operator set it uses", rule="onnx.opset", where=where, hint="Export it again")
     _load_external(proto, folder, where)
     try:
         onnx.checker.check_model(proto)
@@ -57,15 +61,27 @@ def read(model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
         ) from error
     if proto.graph.sparse_initializer:
         raise ConvertError("sparse initialisers are not supported", rule="onnx.sparse", where=where, hint="Export dense weights")
-    return proto
+    return _raise_opset(proto, where, remarks)
+
+
+def _raise_opset(proto: onnx.ModelProto, where: str, remarks: list[str]) -> onnx.ModelProto:
+    """A model older than the oldest supported opset, converted by ONNX's own version converter."""
+    opset = max(o.version for o in proto.opset_import if o.domain in _DOMAINS)
+    if opset >= OPSETS[0]:
+        return proto
+    try:
+        result = onnx.version_converter.convert_version(proto, OPSETS[0])
+        onnx.checker.check_model(result)
+    except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError):
+        opset_of(proto, where)
+        raise
+    remarks.append(f"opset {opset} is older than {OPSETS[0]}; the model was raised to it by onnx.version_converter")
+    return result
 
 
 def opset_of(proto: onnx.ModelProto, where: str) -> int:
     """Version of the default operator set; ConvertError when it is older than the oldest supported one."""
-    versions = [o.version for o in proto.opset_import if o.domain in _DOMAINS]
-    if not versions:
-        raise ConvertError("the model does not say which ONNX operator set it uses", rule="onnx.opset", where=where, hint="Export it again")
-    opset = int(max(versions))
+    opset = max((int(o.version) for o in proto.opset_import if o.domain in _DOMAINS), default=1)
     if opset < OPSETS[0]:
         raise ConvertError(
             f"opset {opset} is too old; {OPSETS[0]} to {OPSETS[1]} are supported",
@@ -150,9 +166,9 @@ def check_weights(proto: onnx.ModelProto) -> None:
 
 def _infinity_is_meant(array: np.ndarray, readers: set[str]) -> bool:
     """A limit (one number) or a mask (nothing but one infinity and finite numbers of one value) of an operator that can use it."""
-    if not readers.issubset(_MASKED):
-        return False
-    return array.size == 1 or np.unique(array).size <= 2
+    if array.size == 1:
+        return not readers.intersection(_WEIGHTED)
+    return readers.issubset(_MASKED) and np.unique(array).size <= 2
 
 
 def _parse(path: Path) -> onnx.ModelProto:

@@ -18,8 +18,9 @@ __all__ = ["PIPELINE", "Pass", "optimise", "passes"]
 _CLEAN = ("fold_constants", "remove_identity", "common_subexpressions", "normalise_arithmetic")
 
 PIPELINE: tuple[tuple[str, ...], ...] = (
+    _CLEAN,
     # Spelled-out functions become one operator, before anything moves into their middle.
-    (*_CLEAN, "fuse_layer_norm", "fuse_softmax", "fuse_prelu", "fuse_functions"),
+    ("fuse_layer_norm", "fuse_softmax", "fuse_prelu", "fuse_functions"),
     # Transposes and reshapes move until they meet and vanish.
     (*_CLEAN, "merge_transposes", "sink_reshapes", "sink_transposes"),
     # Neighbours move into the operators with weights.

@@ -29,7 +29,7 @@ _KINDS = (B.ADD, B.SUB, B.MUL, B.DIV, B.POW, B.MIN, B.MAX)
 _FEW = np.array([-30.0, -7.5, -3.0, -2.0, -1.0, -0.5, -0.01, 0.0, 0.01, 0.5, 1.0, 2.0, 3.0, 7.5, 30.0], np.float32)
 _TAIL = np.logspace(1, 3.5, 150)
 _MANY = np.concatenate([-_TAIL[::-1], np.linspace(-10, 10, 4001), _TAIL]).astype(np.float32)
-_TOLERANCE = 2e-5
+_TOLERANCE = 5e-6
 
 
 @dataclass(frozen=True)
@@ -153,12 +153,12 @@ _KNOWN: tuple[tuple[U, Callable[[Callable[[Array], Array]], list[tuple[float, fl
 _SCALED = (U.HARD_SWISH, U.SILU, U.GELU, U.GELU_TANH)
 
 
-def _equal(f: Array, g: Array, tolerance: float = _TOLERANCE) -> bool:
+def _equal(f: Array, g: Array) -> bool:
     """Whether two functions agree wherever the first one is finite (a spelled-out function may overflow at the ends)."""
     finite = np.isfinite(f)
     if np.count_nonzero(finite) < 0.8 * f.size:
         return False
-    return bool(np.all(np.abs(f[finite] - g[finite]) <= tolerance * np.maximum(1, np.abs(g[finite]))))
+    return bool(np.all(np.abs(f[finite] - g[finite]) <= _TOLERANCE * np.maximum(1, np.abs(g[finite]))))
 
 
 def _recognise(f: Callable[[Array], Array]) -> tuple[dict[str, float], float] | None:
@@ -172,11 +172,10 @@ def _recognise(f: Callable[[Array], Array]) -> tuple[dict[str, float], float] | 
             if kind in _SCALED and np.isfinite(few[-2]) and few[-2] != 0:
                 factors.append(float(few[-2] / reference[-2]))
             for factor in factors:
-                scale = max(1.0, abs(factor))
-                if not _equal(few / np.float32(scale), reference * np.float32(factor / scale), 10 * _TOLERANCE):
+                if not _equal(few / np.float32(factor), reference):
                     continue
                 many = f(_MANY) if many is None else many
-                if _equal(many / np.float32(scale), _unary(kind, _MANY, alpha, beta) * np.float32(factor / scale)):
+                if _equal(many / np.float32(factor), _unary(kind, _MANY, alpha, beta)):
                     return {"kind": int(kind), "alpha": alpha, "beta": beta}, factor
     return None
 

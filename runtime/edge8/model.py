@@ -326,9 +326,9 @@ class Session:
 
     def _parts(self, feeds: dict[str, tuple[Array, int]]) -> int:
         counts = {x.shape[0] // b if x.ndim else 1 for x, b in feeds.values()}
-        if len(counts) != 1:
+        if len(counts) > 1:
             raise Edge8Error("the inputs have different batch sizes")
-        return counts.pop()
+        return counts.pop() if counts else 1
 
     def _run(self, feeds: Mapping[str, Array]) -> list[Array]:
         for t, view in zip(self.inputs, self._views[_INPUT], strict=True):
