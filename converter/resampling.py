@@ -91,10 +91,14 @@ def _nearest_index(x: Array, rule: Rule, scale: np.floating[Any]) -> Array:
 
 def _cubic_weights(t: Array, a: float) -> Array:
     """Weights [out, 4] of the positions -1, 0, 1, 2 for fractions t."""
-    a = np.float64(a)
     t = t.astype(np.float64)
-    near = lambda d: ((a + 2) * d - (a + 3)) * d * d + 1  # noqa: E731
-    far = lambda d: ((a * d - 5 * a) * d + 8 * a) * d - 4 * a  # noqa: E731
+
+    def near(d: Array) -> Array:
+        return ((a + 2) * d - (a + 3)) * d * d + 1
+
+    def far(d: Array) -> Array:
+        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
     return np.stack([far(t + 1), near(t), near(1 - t), far(2 - t)], axis=1)
 
 
@@ -256,8 +260,8 @@ def import_resize(ctx: Any) -> None:
     rule = _rule(ctx)
     axes = _import_axes(ctx, rule)
     if rule.coordinates == "tf_crop_and_resize" and float(ctx.attr("extrapolation_value", 0.0)) != 0.0:
-        outside = [a for a in axes if (lambda x, n: (x < 0).any() or (x > n - 1).any())(positions(a, rule.coordinates), a.size)]
-        if outside:
+        places = [(positions(a, rule.coordinates), a.size) for a in axes]
+        if any((x < 0).any() or (x > size - 1).any() for x, size in places):
             ctx.fail("an extrapolation_value other than 0 is not supported where the region reaches beyond the input")
     tables = [axis_table(a, rule) for a in axes]
     changed = [i for i, (a, t) in enumerate(zip(axes, tables, strict=True)) if not _is_identity(t, rule.mode, a.size)]

@@ -37,8 +37,8 @@ _ORDER = (_KIND.MAX, _KIND.MIN)
 _NO_INT8 = {_KIND.PROD: "a product", _KIND.L2: "a square root of a sum", _KIND.LOG_SUM_EXP: "a sum of exponentials"}
 
 
-def _kind(node: Node) -> int:
-    return int(node.params.get("kind", _KIND.MEAN))
+def _kind(node: Node) -> ReduceKind:
+    return ReduceKind(node.params.get("kind", _KIND.MEAN))
 
 
 def _axes(node: Node) -> tuple[int, ...]:
@@ -56,7 +56,7 @@ def _count(node: Node, shape: tuple[int, ...]) -> int:
     return int(np.prod([shape[a] for a in _axes(node)]))
 
 
-def _float(kind: int, rows: Array) -> Array:
+def _float(kind: ReduceKind, rows: Array) -> Array:
     """Double accumulators in order, one rounding to float32 at the end."""
     wide = rows.astype(np.float64)
     if kind == _KIND.MAX:
@@ -69,7 +69,7 @@ def _float(kind: int, rows: Array) -> Array:
         largest = rows.max(axis=0)
         finite = np.where(np.isfinite(largest), largest, np.float32(0))
         total = np.cumsum(exp((rows - finite).astype(np.float32)).astype(np.float64), axis=0)[-1].astype(np.float32)
-        return np.where(np.isfinite(largest), largest + log(total), largest).astype(np.float32)
+        return np.asarray(np.where(np.isfinite(largest), largest + log(total), largest), np.float32)
     terms = np.abs(wide) if kind == _KIND.L1 else wide * wide if kind in (_KIND.L2, _KIND.SUM_SQUARE) else wide
     total = np.cumsum(terms, axis=0)[-1]
     if kind == _KIND.MEAN:
@@ -78,7 +78,7 @@ def _float(kind: int, rows: Array) -> Array:
     return np.sqrt(result) if kind == _KIND.L2 else np.asarray(result)
 
 
-def _integer(kind: int, rows: Array) -> Array:
+def _integer(kind: ReduceKind, rows: Array) -> Array:
     """Whole numbers modulo 2^64; the mean is cut toward zero. int8 rows never overflow."""
     wide = rows.astype(np.int64)
     if kind == _KIND.MAX:
