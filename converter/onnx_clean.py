@@ -69,6 +69,7 @@ def expand_functions(proto: onnx.ModelProto, known: Callable[[str], bool], remar
         wanted = sorted(name for name in names if _is_function(name, proto))
         if not wanted:
             break
+        _write_defaults(proto, wanted)
         # Shape inference tells the types that some of the functions depend on.
         typed = onnx.shape_inference.infer_shapes(proto)
         try:
@@ -79,6 +80,18 @@ def expand_functions(proto: onnx.ModelProto, known: Callable[[str], bool], remar
             break
         proto = clean(expanded, remarks)
     return proto
+
+
+def _write_defaults(proto: onnx.ModelProto, names: list[str]) -> None:
+    """Give nodes the attributes that their schema has by default: the inliner takes absent ones for absent in the function, too."""
+    version = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=1)
+    for node in proto.graph.node:
+        if node.op_type not in names or node.domain not in ("", "ai.onnx"):
+            continue
+        present = {a.name for a in node.attribute}
+        for name, attribute in onnx.defs.get_schema(node.op_type, version, "").attributes.items():
+            if name not in present and attribute.default_value.name:
+                node.attribute.append(attribute.default_value)
 
 
 def _is_function(name: str, proto: onnx.ModelProto) -> bool:

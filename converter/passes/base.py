@@ -66,7 +66,8 @@ def optimise(graph: Graph, stages: tuple[tuple[str, ...], ...] = PIPELINE) -> No
         ValueError: a pass broke an invariant of the graph, or the pipeline does not come to rest.
     """
     for _ in range(_ROUNDS):
-        if not any([_settle(graph, passes(stage)) for stage in stages]):
+        changed = [_settle(graph, passes(stage)) for stage in stages]
+        if not any(changed):
             return
     raise ValueError("the passes do not come to rest")
 

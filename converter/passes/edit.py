@@ -206,11 +206,12 @@ class Editor:
             node.outputs = [swap.get(n, n) for n in node.outputs]
         self.users[a], self.users[b] = self.users[b], self.users[a]
         producers = {name: self.producer.pop(name, None) for name in (a, b)}
-        for name, node in producers.items():
-            if node is not None:
-                self.producer[swap[name]] = node
+        for name, maker in producers.items():
+            if maker is not None:
+                self.producer[swap[name]] = maker
 
 
 def _same_mark(a: Tensor, b: Tensor) -> bool:
-    assert a.scale is not None and b.scale is not None
+    assert a.scale is not None
+    assert b.scale is not None
     return bool(np.array_equal(a.scale, b.scale)) and a.zero_point == b.zero_point

@@ -67,7 +67,11 @@ def _window(editor: Editor, node: Node) -> None:
         if value != 0.0:
             return
     elif node.params.get("kind", 0) == 0:
-        if not value <= lower_bound(editor, pad.inputs[0]) or node.params.get("dilation_h", 1) != 1 or node.params.get("dilation_w", 1) != 1:
+        if (
+            not value <= lower_bound(editor, pad.inputs[0])
+            or node.params.get("dilation_h", 1) != 1
+            or node.params.get("dilation_w", 1) != 1
+        ):
             return
     else:
         if value != 0.0 or (any(node.params.get(side, 0) for side in _SIDES) and not node.params.get("count_include_pad", False)):

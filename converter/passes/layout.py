@@ -93,5 +93,3 @@ def through(editor: Editor, name: str, p: Perm) -> Moved:
     if before is None or marked(editor.tensor(name)):
         return Moved(name, p)
     return Moved(before.inputs[0], compose(before.params["perm"], p))
-
-

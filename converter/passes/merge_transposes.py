@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -104,7 +105,7 @@ def push_down(shape: Sequence[int], perm: Sequence[int], target: Sequence[int]) 
     pieces: list[tuple[int, list[int]]] = []  # (position of the group in x, its axes in target)
     for left, right in runs:
         axes = [perm[i] for i in left if inner[i] != 1] or [perm[i] for i in left[:1]]
-        for a, b in zip(axes, axes[1:], strict=False):
+        for a, b in itertools.pairwise(axes):
             if b <= a or any(shape[k] != 1 for k in range(a + 1, b)):
                 return None
         pieces.append((axes[0] if axes else len(shape), right))

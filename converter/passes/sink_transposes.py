@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from ..graph import Graph, Node, Tensor
+from ..ops.base import Array
 from .base import Pass
 from .edit import Editor, marked
 from .layout import Perm, compose, flexible, identity, inverse, permuted, permuted_params, trivial
@@ -139,7 +138,9 @@ class _Region:
             inputs = [self._input(name, p, new) if name else "" for name in node.inputs]
             old = self.editor.tensor(node.outputs[0])
             result = (permuted(old.shape, p), old.dtype)
-            name = self.editor.add(node.op, inputs, permuted_params(node, p), hint=_hint(old.name, "permuted"), label=node.name, result=result)
+            name = self.editor.add(
+                node.op, inputs, permuted_params(node, p), hint=_hint(old.name, "permuted"), label=node.name, result=result
+            )
             _carry(old, self.editor.tensor(name))
             new[old.name] = name
         keep = {}
@@ -173,7 +174,7 @@ class _Region:
             _carry(tensor, self.editor.tensor(name))
         return self._moved(name, p, None)
 
-    def _constant(self, tensor: Tensor, data: np.ndarray) -> str:  # type: ignore[type-arg]
+    def _constant(self, tensor: Tensor, data: Array) -> str:
         return self.editor.constant(data, _hint(tensor.name, "permuted"))
 
     def _moved(self, name: str, p: Perm, shape: tuple[int, ...] | None) -> str:
