@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +22,17 @@ from .graph import Graph
 from .passes.base import optimise
 from .progress import track
 from .quant.scheme import Decision, Scheme, apply
+from .report.layers import feeds, real
+from .report.page import report_suffix
 from .targets.cpu_lite import write
 
-__all__ = ["Report", "convert", "convert_graph", "load_graph"]
+__all__ = ["Report", "compare", "convert", "convert_graph", "float_file", "load_graph", "outputs_of"]
 
 Array = np.ndarray[Any, Any]
 Sample = Mapping[str, Array]
+
+REPORT_SAMPLES = 8
+"""Samples on which outputs, and a report's layers, are compared with the float model."""
 
 
 @dataclass
@@ -42,6 +48,7 @@ class Report:
         arena_bytes: memory that a session with one thread needs.
         accuracy: per output: cosine and SQNR in dB against the float model on the calibration samples; empty without samples.
         device: what the profile of `device` says: fit, predicted latency, warnings.
+        corrections: what each correction did: ``name``, ``state``, SQNR ``before`` and ``after``, ``remark``.
         warnings: remarks for the user.
     """
 
@@ -56,6 +63,7 @@ class Report:
     arena_bytes: int = 0
     accuracy: dict[str, dict[str, float]] = field(default_factory=dict)
     device: list[str] = field(default_factory=list)
+    corrections: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -88,7 +96,14 @@ def load_graph(model: str | Path | onnx.ModelProto, input_shape: Mapping[str, tu
 def _file_with(graph: Graph, scheme: Scheme) -> tuple[bytes, list[Decision], Graph]:
     quantised = copy.deepcopy(graph)
     decisions = apply(quantised, scheme)
+    if scheme.mode == "full" or scheme.calibratable:
+        quantised.metadata["reasons"] = {d.node: d.reason for d in decisions if d.reason}
     return write(quantised), decisions, quantised
+
+
+def float_file(graph: Graph) -> bytes:
+    """The .e8 file of a float graph as it is: what quantised files are compared with."""
+    return _file_with(graph, Scheme(mode="float"))[0]
 
 
 def _sqnr(reference: Array, other: Array) -> float:
@@ -109,17 +124,18 @@ def outputs_of(result: Array | dict[str, Array], model: Model) -> dict[str, Arra
 
 
 def compare(reference: bytes, other: bytes, samples: Iterable[Sample], *, threads: int = 1) -> dict[str, dict[str, float]]:
-    """Cosine and SQNR of each float output of ``other`` against ``reference`` (both .e8 files), over the samples."""
+    """Cosine and SQNR of each real-valued output of ``other`` against ``reference`` (both .e8 files), over the samples."""
     first, second = Model(reference), Model(other)
     sessions = first.session(threads), second.session(threads)
+    codes = {t.name: t for t in second.outputs}
     gathered: dict[str, tuple[list[Array], list[Array]]] = {}
     for sample in samples:
-        a, b = outputs_of(sessions[0](sample), first), outputs_of(sessions[1](sample), second)
+        a, b = outputs_of(sessions[0](sample), first), outputs_of(sessions[1](feeds(second, sample)), second)
         for name, y in a.items():
-            if y.dtype.kind == "f" and name in b and b[name].dtype.kind == "f":
+            if y.dtype.kind == "f" and name in b:
                 pair = gathered.setdefault(name, ([], []))
                 pair[0].append(y)
-                pair[1].append(b[name])
+                pair[1].append(real(codes[name], b[name]))
     joined = {name: (np.stack(a), np.stack(b)) for name, (a, b) in gathered.items()}
     return {name: {"cosine": _cosine(a, b), "sqnr": _sqnr(a, b)} for name, (a, b) in joined.items()}
 
@@ -160,7 +176,7 @@ def convert_graph(
 
     def watched() -> Iterable[Sample]:
         for sample in track(samples, "calibrating", total, quiet=quiet):
-            if len(kept) < 8:
+            if len(kept) < REPORT_SAMPLES:
                 kept.append({name: np.array(x) for name, x in sample.items()})
             yield sample
 
@@ -190,6 +206,7 @@ def convert(
     calibratable: bool = True,
     max_samples: int | None = None,
     threads: int = 1,
+    report: str | Path | None = None,
     quiet: bool = True,
     **target_options: Any,
 ) -> Report:
@@ -213,6 +230,7 @@ def convert(
         calibratable: a weights-quantised file can be calibrated later, on the device.
         max_samples: use at most so many samples.
         threads: for calibration runs.
+        report: .html or .json file to write: every layer's error, ranges, types and reasons, memory.
         quiet: no progress bar.
         target_options: of the Ascend target, see `edge8.converter.targets.ascend310`.
 
@@ -227,8 +245,9 @@ def convert(
     if target == "ascend310":
         from .targets.ascend310 import convert_ascend310
 
-        options = {"calibration": calibration, "input_shape": input_shape, "preprocess": preprocess, "skip": skip, **target_options}
-        return cast(Report, convert_ascend310(model, output, **options))
+        options: dict[str, Any] = {"calibration": calibration, "input_shape": input_shape, "preprocess": preprocess, "skip": skip}
+        options.update(target_options, max_samples=max_samples, quiet=quiet)
+        return cast(Report, convert_ascend310(model, output or ".", **options))
     if target != "cpu-lite":
         raise ConvertError(f"unknown target {target!r}", rule="target", where="--target", hint="Known: cpu-lite, ascend310")
     if target_options:
@@ -239,11 +258,15 @@ def convert(
     )
     if output is not None and not Path(output).parent.is_dir():
         raise ConvertError("the folder does not exist", rule="output.folder", where=str(Path(output).parent), hint="Create it first")
+    if report is not None:
+        report_suffix(report)
     graph = load_graph(model, input_shape)
     samples = None if calibration is None else open_samples(calibration, graph, preprocess=preprocess, limit=max_samples)
+    if samples is not None and samples.preprocess:
+        graph.metadata["preprocess"] = {name: steps.to_dict() for name, steps in samples.preprocess.items()}
     data, decisions, count, kept = convert_graph(graph, scheme, samples, method=method, percentile=percentile, threads=threads, quiet=quiet)
     opened = Model(data)
-    report = Report(
+    made = Report(
         output=None if output is None else Path(output),
         data=data,
         quant=quant,
@@ -255,13 +278,36 @@ def convert(
         arena_bytes=opened.arena_bytes(1),
         warnings=list(graph.metadata.get("warnings", [])),
     )
+    reference = float_file(graph) if kept or report is not None else b""
     if kept:
-        report.accuracy = compare(_file_with(graph, Scheme(mode="float"))[0], data, kept, threads=threads)
+        made.accuracy = compare(reference, data, kept, threads=threads)
     if device is not None:
-        report.device = _device_lines(device, opened)
+        made.device = _device_lines(device, opened)
+    if report is not None:
+        _write_report(made, report, reference, kept or itertools.islice(samples or (), REPORT_SAMPLES), method=method, threads=threads)
     if output is not None:
         write_file(Path(output), data)
-    return report
+    return made
+
+
+def _write_report(made: Report, path: str | Path, reference: bytes, samples: Iterable[Sample], *, method: str, threads: int) -> None:
+    """Compare layer by layer and write the report file."""
+    from .report import build_report, write_report
+
+    facts = {
+        "model": "" if made.output is None else made.output.name,
+        "quant": made.quant,
+        "samples": made.samples,
+        "method": method if made.samples else "",
+        "warnings": made.warnings,
+        "device": made.device,
+        "corrections": made.corrections,
+    }
+    reasons = {d.node: d.reason for d in made.decisions if d.reason and made.quant != "float"}
+    content = build_report(
+        Model(made.data), Model(reference), samples, onnx_bytes=made.onnx_bytes, reasons=reasons, facts=facts, threads=threads
+    )
+    write_report(content, path)
 
 
 def _device_lines(name: str, model: Model) -> list[str]:

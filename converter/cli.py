@@ -12,6 +12,7 @@ from edge8.calibrate import METHODS
 from edge8.cli import run_command
 
 from .api import convert
+from .commands import COMMANDS
 from .errors import ConvertError
 
 __all__ = ["convert_main", "host_main"]
@@ -67,6 +68,9 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     ascend.add_argument("--dynamic-image-size", help="picture sizes, such as 224,224;448,448")
     ascend.add_argument("--dynamic-dims", help="values of the free dimensions")
     ascend.add_argument("--amct-version", help="key set of the AMCT configuration files")
+    ascend.add_argument("--amct-config", help="take the settings of this AMCT configuration (.cfg or .json)")
+    ascend.add_argument("--record", help="take scales and offsets from this AMCT record (.txt)")
+    ascend.add_argument("--compression", action="store_true", help="also write compression_optimize.cfg for ATC's own calibration")
 
 
 def _add_calibration(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +78,10 @@ def _add_calibration(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--calibration", nargs="+", metavar="PATH", help="folders or files (.npy .npz .bin, pictures); NAME=FOLDER for several inputs"
     )
+    _add_preprocessing(data)
+
+
+def _add_preprocessing(data: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     data.add_argument("--preprocess", help="TOML file that says how pictures become inputs")
     data.add_argument("--resize", type=_size, metavar="H,W")
     data.add_argument("--crop", type=_size, metavar="H,W", help="centre crop after resizing")
@@ -107,8 +115,9 @@ def _preprocess(arguments: argparse.Namespace) -> Any:
 def _convert(arguments: argparse.Namespace) -> int:
     options: dict[str, Any] = {}
     if arguments.target == "ascend310":
-        names = ("soc", "aipp", "batch", "dynamic_batch", "dynamic_image_size", "dynamic_dims", "amct_version")
+        names = ("soc", "aipp", "batch", "dynamic_batch", "dynamic_image_size", "dynamic_dims", "amct_version", "amct_config", "record")
         options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+        options["compression"] = arguments.compression
     report = convert(
         arguments.model,
         arguments.output,
@@ -126,10 +135,41 @@ def _convert(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         max_samples=arguments.samples,
         threads=arguments.threads,
+        report=arguments.report,
         quiet=False,
         **options,
     )
     print(report)
+    return 0
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="an .e8 file")
+    parser.add_argument("--against", help="the ONNX model that it was made from, or a float .e8 file of it")
+    parser.add_argument("--data", nargs="+", metavar="PATH", help="inputs to compare on, as --calibration of convert")
+    parser.add_argument("-o", "--output", help="report to write, .html or .json (default: MODEL.report.html, in this folder)")
+    parser.add_argument("--input-shape", action="append", type=_shape, default=[], metavar="NAME:1,3,224,224")
+    parser.add_argument("--threads", type=int, default=2)
+    _add_preprocessing(parser)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from .report.command import report_file
+    from .report.text import as_text
+
+    output = arguments.output or f"{Path(arguments.model).stem}.report.html"
+    content = report_file(
+        arguments.model,
+        against=arguments.against,
+        data=arguments.data,
+        output=output,
+        input_shape=dict(arguments.input_shape) or None,
+        preprocess=_preprocess(arguments),
+        max_samples=arguments.samples,
+        threads=arguments.threads,
+    )
+    print(as_text(content))
+    print(f"written: {output}")
     return 0
 
 
@@ -149,4 +189,11 @@ def host_main(argv: list[str], debug: bool = False) -> int:
         _add_convert(parser)
         arguments = parser.parse_args(rest)
         return run_command(lambda: _convert(arguments), debug)
-    raise ConvertError(f"unknown command {name!r}", rule="command")
+    if name == "report":
+        parser = argparse.ArgumentParser(prog="edge8 report", description="Compare an .e8 file with its ONNX model, layer by layer.")
+        _add_report(parser)
+        arguments = parser.parse_args(rest)
+        return run_command(lambda: _report(arguments), debug)
+    if name in COMMANDS:
+        return run_command(lambda: COMMANDS[name](rest), debug)
+    raise ConvertError(f"unknown command {name!r}", rule="command", hint="See edge8 --help")

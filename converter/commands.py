@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Host-side subcommands of `edge8` beside convert: devices, deploy, and verify of an Ascend 310 folder."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["COMMANDS", "deploy_command", "devices_command", "verify_command"]
+
+
+def devices_command(argv: list[str]) -> int:
+    """`edge8 devices`: the table of profiles."""
+    argparse.ArgumentParser(prog="edge8 devices", description="List the boards and CPUs that edge8 has profiles of.").parse_args(argv)
+    from .devices import format_devices
+
+    print(format_devices())
+    return 0
+
+
+def deploy_command(argv: list[str]) -> int:
+    """`edge8 deploy`: a folder that runs a model on a board."""
+    parser = argparse.ArgumentParser(prog="edge8 deploy", description="Make a folder that runs a model on a board with nothing else.")
+    parser.add_argument("model", help="the .e8 file")
+    parser.add_argument("--device", required=True, help="name of a profile (`edge8 devices`), or path of a .toml")
+    parser.add_argument("-o", "--output", required=True, help="folder to make; it must not exist")
+    parser.add_argument("--toolchain", default="auto", help="auto, gcc, zig, or path of a CMake toolchain file")
+    parser.add_argument("--ops-from", action="store_true", help="hold only the operators that the model needs")
+    parser.add_argument("--array", action="store_true", help="add the model as a C array")
+    parser.add_argument("--wheel", default="none", help="none, build, or path of a wheel to add")
+    arguments = parser.parse_args(argv)
+    from .deploy import deploy
+
+    options = {"toolchain": arguments.toolchain, "prune": arguments.ops_from, "array": arguments.array, "wheel": arguments.wheel}
+    print(deploy(arguments.model, arguments.device, arguments.output, quiet=False, **options))
+    return 0
+
+
+def verify_command(argv: list[str]) -> int:
+    """`edge8 verify FOLDER`: every rule of the Ascend 310 target, and with data a simulated run."""
+    parser = argparse.ArgumentParser(prog="edge8 verify", description="Check a folder that was made for Ascend 310.")
+    parser.add_argument("folder")
+    parser.add_argument("--data", nargs="+", help="samples: run deploy and fake_quant model on them beside float")
+    parser.add_argument("--samples", type=int, help="use at most so many")
+    arguments = parser.parse_args(argv)
+    from .targets.ascend310 import verify_folder
+
+    report = verify_folder(arguments.folder, data=arguments.data, max_samples=arguments.samples, quiet=False)
+    print(report)
+    return 0 if report.ok else 1
+
+
+COMMANDS = {"devices": devices_command, "deploy": deploy_command, "verify": verify_command}
