@@ -31,14 +31,24 @@ static void read_params(const struct op *op, const struct tensor *x, const struc
 {
     const uint8_t *t = op->params;
     p->y = (struct axis){
-        x->dims[1], y->dims[1], w->dims[1],
-        flat_int(t, ConvTranspose2D_stride_h, 1), flat_int(t, ConvTranspose2D_dilation_h, 1),
-        flat_int(t, ConvTranspose2D_pad_top, 0), flat_int(t, ConvTranspose2D_pad_bottom, 0), flat_int(t, ConvTranspose2D_output_pad_h, 0),
+        x->dims[1],
+        y->dims[1],
+        w->dims[1],
+        flat_int(t, ConvTranspose2D_stride_h, 1),
+        flat_int(t, ConvTranspose2D_dilation_h, 1),
+        flat_int(t, ConvTranspose2D_pad_top, 0),
+        flat_int(t, ConvTranspose2D_pad_bottom, 0),
+        flat_int(t, ConvTranspose2D_output_pad_h, 0),
     };
     p->x = (struct axis){
-        x->dims[2], y->dims[2], w->dims[2],
-        flat_int(t, ConvTranspose2D_stride_w, 1), flat_int(t, ConvTranspose2D_dilation_w, 1),
-        flat_int(t, ConvTranspose2D_pad_left, 0), flat_int(t, ConvTranspose2D_pad_right, 0), flat_int(t, ConvTranspose2D_output_pad_w, 0),
+        x->dims[2],
+        y->dims[2],
+        w->dims[2],
+        flat_int(t, ConvTranspose2D_stride_w, 1),
+        flat_int(t, ConvTranspose2D_dilation_w, 1),
+        flat_int(t, ConvTranspose2D_pad_left, 0),
+        flat_int(t, ConvTranspose2D_pad_right, 0),
+        flat_int(t, ConvTranspose2D_output_pad_w, 0),
     };
     p->batch = x->dims[0];
     p->channels = x->dims[3];
@@ -294,9 +304,18 @@ static void row_s8(const struct job *j, uint8_t *thread, const struct thread_scr
         if (iy < 0) continue;
         point_at_row(j, row / (size_t)p->y.out, iy, group, pointers);
         struct e8_gemm_s8s32 g = {
-            .m = (size_t)p->x.in, .n = p->rows, .taps = 1, .segment = p->depth, .a = pointers, .a_stride = (size_t)p->x.in,
-            .w = (const int8_t *)j->w.address + matrix * p->matrix_bytes, .init = j->init + at, .weight_sum = j->sums + at,
-            .out = product, .out_stride = p->rows, .scratch = thread + s->kernel,
+            .m = (size_t)p->x.in,
+            .n = p->rows,
+            .taps = 1,
+            .segment = p->depth,
+            .a = pointers,
+            .a_stride = (size_t)p->x.in,
+            .w = (const int8_t *)j->w.address + matrix * p->matrix_bytes,
+            .init = j->init + at,
+            .weight_sum = j->sums + at,
+            .out = product,
+            .out_stride = p->rows,
+            .scratch = thread + s->kernel,
         };
         j->run->kernels->gemm_s8s32(&g);
         scatter_s32(j, product, acc);
@@ -308,8 +327,8 @@ static void row_s8(const struct job *j, uint8_t *thread, const struct thread_scr
 }
 
 /* Add kernel row `ky`, columns [from, from + n) of its matrix, to all output rows of the share. `w` is a float panel. */
-static void rows_f32(const struct job *j, uint8_t *thread, const struct thread_scratch *s, size_t begin, size_t end, size_t group, int32_t ky,
-                     const float *w, size_t from, size_t n)
+static void rows_f32(const struct job *j, uint8_t *thread, const struct thread_scratch *s, size_t begin, size_t end, size_t group,
+                     int32_t ky, const float *w, size_t from, size_t n)
 {
     const struct shape *p = &j->p;
     const void **pointers = (const void **)(void *)thread;
@@ -319,8 +338,17 @@ static void rows_f32(const struct job *j, uint8_t *thread, const struct thread_s
         if (iy < 0) continue;
         point_at_row(j, row / (size_t)p->y.out, iy, group, pointers);
         struct e8_gemm_f32 g = {
-            .m = (size_t)p->x.in, .n = n, .taps = 1, .segment = p->depth, .a = pointers, .a_stride = (size_t)p->x.in, .w = w,
-            .out = product, .out_stride = n, .low = -__builtin_inff(), .high = __builtin_inff(),
+            .m = (size_t)p->x.in,
+            .n = n,
+            .taps = 1,
+            .segment = p->depth,
+            .a = pointers,
+            .a_stride = (size_t)p->x.in,
+            .w = w,
+            .out = product,
+            .out_stride = n,
+            .low = -__builtin_inff(),
+            .high = __builtin_inff(),
         };
         j->run->kernels->gemm_f32(&g);
         scatter_f32(j, product, from, n, (float *)j->y.address + row * (size_t)p->x.out * (size_t)p->outputs + group * p->width);
@@ -328,7 +356,8 @@ static void rows_f32(const struct job *j, uint8_t *thread, const struct thread_s
 }
 
 /* One kernel row of one group: float weights in one product, coded ones a decoded block at a time. */
-static void kernel_row_f32(const struct job *j, uint8_t *thread, const struct thread_scratch *s, size_t begin, size_t end, size_t group, int32_t ky)
+static void kernel_row_f32(const struct job *j, uint8_t *thread, const struct thread_scratch *s, size_t begin, size_t end, size_t group,
+                           int32_t ky)
 {
     const struct shape *p = &j->p;
     const uint8_t *w = (const uint8_t *)j->w.address + (group * (size_t)p->y.kernel + (size_t)ky) * p->matrix_bytes;
@@ -338,7 +367,8 @@ static void kernel_row_f32(const struct job *j, uint8_t *thread, const struct th
     }
     float *panel = (float *)(void *)(thread + s->kernel);
     for (size_t b = 0; b < p->blocks; b++) {
-        struct e8_decode d = {.codes = w + b * (p->matrix_bytes / p->blocks), .bits = j->w.bits, .k = p->depth, .group = MAX_DEPTH, .panel = panel};
+        struct e8_decode d = {
+            .codes = w + b * (p->matrix_bytes / p->blocks), .bits = j->w.bits, .k = p->depth, .group = MAX_DEPTH, .panel = panel};
         size_t from = b * E8_NR, n = p->rows - from < E8_NR ? p->rows - from : E8_NR;
         j->run->kernels->decode(&d);
         rows_f32(j, thread, s, begin, end, group, ky, panel, from, n);
