@@ -174,6 +174,8 @@ struct e8_kernels {
     void (*mul_s8)(const int8_t *x0, const int8_t *x1, int8_t *y, size_t count, const struct e8_mul_s8 *p);
     void (*max_s8)(const int8_t *const *a, size_t taps, size_t count, int8_t *y); /* y[c] = max over taps of a[t][c] */
     void (*sum_s8)(const int8_t *const *a, size_t taps, size_t count, int32_t *y); /* y[c] += sum over taps of a[t][c] */
+    /* y[i] = f(x[i]) for a function of operator Unary, see unary_map.h; y may be x. */
+    void (*unary_f32)(uint32_t kind, float alpha, float beta, const float *x, float *y, size_t count);
 };
 
 /* Levels in ascending order; each overwrites what it improves. e8_init_reference calls the other reference files. */

@@ -2,6 +2,7 @@
  *
  * The specification of the elementwise int8 kernels; kernel.h has the contracts. */
 #include "../numeric.h"
+#include "../unary_map.h"
 #include "kernel.h"
 
 void e8_init_reference_elementwise(struct e8_kernels *k);
@@ -57,4 +58,5 @@ void e8_init_reference_elementwise(struct e8_kernels *k)
     k->lookup = lookup;
     k->add_s8 = add_s8;
     k->mul_s8 = mul_s8;
+    k->unary_f32 = e8_unary_float;
 }

@@ -172,5 +172,6 @@ void e8_init_avx2(struct e8_kernels *k)
     e8_init_avx2_float(k);
     e8_init_avx2_depthwise(k);
     e8_init_avx2_elementwise(k);
+    e8_init_avx2_unary(k);
 }
 #endif
