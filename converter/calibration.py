@@ -48,7 +48,7 @@ class Samples:
 
     Attributes:
         total: number of samples where it is known beforehand.
-        preprocess: what was applied to pictures, by input name; empty where there were none.
+        preprocess: what was applied to pictures, or would have been, by input name; empty where there were none and nothing was said.
     """
 
     def __init__(self, make: Callable[[], Iterator[Sample]], inputs: Sequence[Input], total: int | None, limit: int | None) -> None:
@@ -415,6 +415,8 @@ def open_samples(source: Any, network: Any, *, preprocess: Any = None, limit: in
         samples = Samples(lambda: _from_objects(lambda: iter(source), inputs, steps), inputs, None, limit)
     else:
         raise _error(f"{type(source).__name__} is no calibration data", "type", "--calibration", "Give a folder, files or arrays")
+    if not samples.preprocess:
+        samples.preprocess = {name: given for name, given in steps.items() if given is not None}
     return samples
 
 
