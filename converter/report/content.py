@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,11 @@ def _worst(layers: Sequence[LayerError]) -> list[tuple[LayerError, str]]:
     """Layers worth a look: the lowest SQNR, then the most error of their own (tensors that share a scale count once)."""
     quantised = [layer for layer in layers if layer.quantised and layer.observer is not None and layer.signal > 0]
     chosen: dict[int, tuple[LayerError, str]] = {}
-    for why, key in (("lowest SQNR", lambda e: e.sqnr), ("most rounding and clipping of its own", lambda e: e.own_sqnr)):
+    criteria: list[tuple[str, Callable[[LayerError], float]]] = [
+        ("lowest SQNR", lambda e: e.sqnr),
+        ("most rounding and clipping of its own", lambda e: e.own_sqnr),
+    ]
+    for why, key in criteria:
         seen: set[tuple[float, int, float]] = set()
         for layer in sorted(quantised, key=key):
             mark = (layer.tensor.scale, layer.tensor.zero_point, round(key(layer), 3))
