@@ -69,7 +69,8 @@ float e8_pow(float x, float y)
 }
 
 /* Bits of 2/pi after the binary point. */
-static const uint32_t TWO_OVER_PI[8] = {0xA2F9836Eu, 0x4E441529u, 0xFC2757D1u, 0xF534DDC0u, 0xDB629599u, 0x3C439041u, 0xFE5163ABu, 0xDEBBC561u};
+static const uint32_t TWO_OVER_PI[8] = {0xA2F9836Eu, 0x4E441529u, 0xFC2757D1u, 0xF534DDC0u,
+                                        0xDB629599u, 0x3C439041u, 0xFE5163ABu, 0xDEBBC561u};
 
 /* 32 bits of 2/pi from bit `first` on; bits before the point are 0. */
 static uint32_t two_over_pi(int32_t first)

@@ -190,7 +190,7 @@ static inline float erf_float(float x)
 
 /* Correctly rounded, as IEEE 754 has it. Where the machine has no instruction: Newton's iteration in double, whose last step is
  * exact to half a unit of double; the root of a 24-bit number is never that close to the middle of two floats. */
-#if !defined(E8_SQRT_IN_DOUBLE) && \
+#if !defined(E8_SQRT_IN_DOUBLE) &&                                                                                                         \
     (defined(__SSE2__) || defined(__aarch64__) || defined(__riscv_flen) || (defined(__ARM_FP) && (__ARM_FP & 4)))
 static inline float sqrt_float(float x)
 {

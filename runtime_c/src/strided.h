@@ -30,8 +30,8 @@ void strided_collapse(struct strided *s);
 struct strided_cursor {
     const struct strided *space;
     size_t position, end;
-    size_t count;                          /* elements of this run */
-    ptrdiff_t offset[STRIDED_OPERANDS];    /* of the run's first element */
+    size_t count;                       /* elements of this run */
+    ptrdiff_t offset[STRIDED_OPERANDS]; /* of the run's first element */
     size_t index[STRIDED_RANK];
 };
 void strided_begin(struct strided_cursor *c, const struct strided *s, size_t begin, size_t end);

@@ -7,14 +7,14 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define COPY_STRIDED(name, type)                                                                                                 \
-    static void name(const uint8_t *in, ptrdiff_t in_step, uint8_t *out, ptrdiff_t out_step, size_t count)                       \
-    {                                                                                                                            \
-        for (size_t i = 0; i < count; i++) {                                                                                     \
-            type value;                                                                                                          \
-            memcpy(&value, in + (ptrdiff_t)i * in_step, sizeof value);                                                           \
-            memcpy(out + (ptrdiff_t)i * out_step, &value, sizeof value);                                                         \
-        }                                                                                                                        \
+#define COPY_STRIDED(name, type)                                                                                                           \
+    static void name(const uint8_t *in, ptrdiff_t in_step, uint8_t *out, ptrdiff_t out_step, size_t count)                                 \
+    {                                                                                                                                      \
+        for (size_t i = 0; i < count; i++) {                                                                                               \
+            type value;                                                                                                                    \
+            memcpy(&value, in + (ptrdiff_t)i * in_step, sizeof value);                                                                     \
+            memcpy(out + (ptrdiff_t)i * out_step, &value, sizeof value);                                                                   \
+        }                                                                                                                                  \
     }
 COPY_STRIDED(copy_1, uint8_t)
 COPY_STRIDED(copy_2, uint16_t)
@@ -35,28 +35,28 @@ void copy_elements(size_t width, const uint8_t *in, ptrdiff_t in_step, uint8_t *
 
 /* Three columns side by side, as pictures have them: out[3 r + c] = in[r + c * column_in], and back. Plain arrays of their type
  * would let the compiler assume alignment; copies of elements do not. */
-#define THREE(name, type)                                                                                                        \
-    static void join_##name(const uint8_t *in, ptrdiff_t column_in, uint8_t *restrict out, size_t rows)                          \
-    {                                                                                                                            \
-        const uint8_t *in1 = in + column_in, *in2 = in1 + column_in;                                                             \
-        for (size_t r = 0; r < rows; r++) {                                                                                      \
-            type value[3];                                                                                                       \
-            memcpy(&value[0], in + r * sizeof(type), sizeof(type));                                                              \
-            memcpy(&value[1], in1 + r * sizeof(type), sizeof(type));                                                             \
-            memcpy(&value[2], in2 + r * sizeof(type), sizeof(type));                                                             \
-            memcpy(out + 3 * r * sizeof(type), value, sizeof value);                                                             \
-        }                                                                                                                        \
-    }                                                                                                                            \
-    static void part_##name(const uint8_t *in, uint8_t *restrict out, ptrdiff_t row_out, size_t columns)                         \
-    {                                                                                                                            \
-        uint8_t *restrict out1 = out + row_out, *restrict out2 = out1 + row_out;                                                 \
-        for (size_t c = 0; c < columns; c++) {                                                                                   \
-            type value[3];                                                                                                       \
-            memcpy(value, in + 3 * c * sizeof(type), sizeof value);                                                              \
-            memcpy(out + c * sizeof(type), &value[0], sizeof(type));                                                             \
-            memcpy(out1 + c * sizeof(type), &value[1], sizeof(type));                                                            \
-            memcpy(out2 + c * sizeof(type), &value[2], sizeof(type));                                                            \
-        }                                                                                                                        \
+#define THREE(name, type)                                                                                                                  \
+    static void join_##name(const uint8_t *in, ptrdiff_t column_in, uint8_t *restrict out, size_t rows)                                    \
+    {                                                                                                                                      \
+        const uint8_t *in1 = in + column_in, *in2 = in1 + column_in;                                                                       \
+        for (size_t r = 0; r < rows; r++) {                                                                                                \
+            type value[3];                                                                                                                 \
+            memcpy(&value[0], in + r * sizeof(type), sizeof(type));                                                                        \
+            memcpy(&value[1], in1 + r * sizeof(type), sizeof(type));                                                                       \
+            memcpy(&value[2], in2 + r * sizeof(type), sizeof(type));                                                                       \
+            memcpy(out + 3 * r * sizeof(type), value, sizeof value);                                                                       \
+        }                                                                                                                                  \
+    }                                                                                                                                      \
+    static void part_##name(const uint8_t *in, uint8_t *restrict out, ptrdiff_t row_out, size_t columns)                                   \
+    {                                                                                                                                      \
+        uint8_t *restrict out1 = out + row_out, *restrict out2 = out1 + row_out;                                                           \
+        for (size_t c = 0; c < columns; c++) {                                                                                             \
+            type value[3];                                                                                                                 \
+            memcpy(value, in + 3 * c * sizeof(type), sizeof value);                                                                        \
+            memcpy(out + c * sizeof(type), &value[0], sizeof(type));                                                                       \
+            memcpy(out1 + c * sizeof(type), &value[1], sizeof(type));                                                                      \
+            memcpy(out2 + c * sizeof(type), &value[2], sizeof(type));                                                                      \
+        }                                                                                                                                  \
     }
 THREE(1, uint8_t)
 THREE(4, uint32_t)
@@ -85,7 +85,8 @@ static void plain(const struct transpose_block *t, const uint8_t *in, uint8_t *o
             copy_elements(t->width, in + (ptrdiff_t)c * t->column_in * width, width, out + (ptrdiff_t)c * width, t->row_out * width, rows);
     } else {
         for (size_t r = 0; r < rows; r++)
-            copy_elements(t->width, in + (ptrdiff_t)r * width, t->column_in * width, out + (ptrdiff_t)r * t->row_out * width, width, columns);
+            copy_elements(t->width, in + (ptrdiff_t)r * width, t->column_in * width, out + (ptrdiff_t)r * t->row_out * width, width,
+                          columns);
     }
 }
 
@@ -101,13 +102,13 @@ static inline void swap_parts(uint64_t *a, uint64_t *b, uint32_t shift, uint64_t
 }
 
 /* A tile of n x n elements, n = 8 / width. Steps in bytes. */
-#define TILE(name, n, stages)                                                                                                    \
-    static inline void name(const uint8_t *in, ptrdiff_t column_in, uint8_t *out, ptrdiff_t row_out)                             \
-    {                                                                                                                            \
-        uint64_t w[n];                                                                                                           \
-        for (int i = 0; i < n; i++) memcpy(&w[i], in + i * column_in, 8);                                                        \
-        stages;                                                                                                                  \
-        for (int i = 0; i < n; i++) memcpy(out + i * row_out, &w[i], 8);                                                         \
+#define TILE(name, n, stages)                                                                                                              \
+    static inline void name(const uint8_t *in, ptrdiff_t column_in, uint8_t *out, ptrdiff_t row_out)                                       \
+    {                                                                                                                                      \
+        uint64_t w[n];                                                                                                                     \
+        for (int i = 0; i < n; i++) memcpy(&w[i], in + i * column_in, 8);                                                                  \
+        stages;                                                                                                                            \
+        for (int i = 0; i < n; i++) memcpy(out + i * row_out, &w[i], 8);                                                                   \
     }
 TILE(tile_1, 8, {
     for (int i = 0; i < 4; i++) swap_parts(&w[i], &w[i + 4], 32, 0x00000000FFFFFFFFu);
@@ -122,13 +123,14 @@ TILE(tile_2, 4, {
 TILE(tile_4, 2, swap_parts(&w[0], &w[1], 32, 0x00000000FFFFFFFFu))
 
 /* Columns of 8 bytes at a time down all whole tiles of rows: reads and writes stay within a few lines of the cache. */
-#define STRIPS(name, tile, n)                                                                                                    \
-    static void name(const struct transpose_block *t, const uint8_t *in, uint8_t *out, size_t rows, size_t columns)              \
-    {                                                                                                                            \
-        ptrdiff_t width = 8 / n, column_in = t->column_in * width, row_out = t->row_out * width;                                 \
-        for (size_t r = 0; r < rows; r += n)                                                                                     \
-            for (size_t c = 0; c < columns; c += n)                                                                              \
-                tile(in + (ptrdiff_t)r * width + (ptrdiff_t)c * column_in, column_in, out + (ptrdiff_t)r * row_out + (ptrdiff_t)c * width, row_out); \
+#define STRIPS(name, tile, n)                                                                                                              \
+    static void name(const struct transpose_block *t, const uint8_t *in, uint8_t *out, size_t rows, size_t columns)                        \
+    {                                                                                                                                      \
+        ptrdiff_t width = 8 / n, column_in = t->column_in * width, row_out = t->row_out * width;                                           \
+        for (size_t r = 0; r < rows; r += n)                                                                                               \
+            for (size_t c = 0; c < columns; c += n)                                                                                        \
+                tile(in + (ptrdiff_t)r * width + (ptrdiff_t)c * column_in, column_in, out + (ptrdiff_t)r * row_out + (ptrdiff_t)c * width, \
+                     row_out);                                                                                                             \
     }
 STRIPS(strips_1, tile_1, 8)
 STRIPS(strips_2, tile_2, 4)

@@ -40,27 +40,27 @@ static inline float gelu_argument(float x)
     return 1.5957691216f * (x + 0.044715f * ((x * x) * x));
 }
 
-#define MAP(kind, expression)                                                                                                    \
-    static E8_MAP_TARGET void map_##kind(float a, float b, const float *in, float *out, size_t count)                            \
-    {                                                                                                                            \
-        (void)a, (void)b;                                                                                                        \
-        E8_INDEPENDENT                                                                                                           \
-        for (size_t i = 0; i < count; i++) {                                                                                     \
-            float x = in[i];                                                                                                     \
-            out[i] = (expression);                                                                                               \
-        }                                                                                                                        \
+#define MAP(kind, expression)                                                                                                              \
+    static E8_MAP_TARGET void map_##kind(float a, float b, const float *in, float *out, size_t count)                                      \
+    {                                                                                                                                      \
+        (void)a, (void)b;                                                                                                                  \
+        E8_INDEPENDENT                                                                                                                     \
+        for (size_t i = 0; i < count; i++) {                                                                                               \
+            float x = in[i];                                                                                                               \
+            out[i] = (expression);                                                                                                         \
+        }                                                                                                                                  \
     }
 MAP(IDENTITY, x)
 MAP(CLIP, clip(x, a, b))
 MAP(LEAKY_RELU, x < 0.0f ? a * x : x)
 MAP(ELU, x < 0.0f ? a * expm1_negative(x) : x)
 MAP(SIGMOID, sigmoid_float(x))
-MAP(HARD_SIGMOID, clip(a * x + b, 0.0f, 1.0f))
-MAP(HARD_SWISH, x * clip(x * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f))
+MAP(HARD_SIGMOID, clip(a *x + b, 0.0f, 1.0f))
+MAP(HARD_SWISH, x *clip(x * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f))
 MAP(TANH, tanh_float(x))
 MAP(GELU, (0.5f * x) * (1.0f + erf_float(x * 0.70710678f)))
-MAP(GELU_TANH, x * sigmoid_float(gelu_argument(x)))
-MAP(SILU, x * sigmoid_float(x))
+MAP(GELU_TANH, x *sigmoid_float(gelu_argument(x)))
+MAP(SILU, x *sigmoid_float(x))
 MAP(ERF, erf_float(x))
 MAP(EXP, exp_float(x))
 MAP(LOG, log_float(x))
@@ -75,7 +75,7 @@ MAP(ROUND, round_float(x))
 MAP(SIN, e8_sin(x))
 MAP(COS, e8_cos(x))
 MAP(SOFTPLUS, softplus(x))
-MAP(SELU, b * (x < 0.0f ? a * expm1_negative(x) : x))
+MAP(SELU, b *(x < 0.0f ? a * expm1_negative(x) : x))
 MAP(CELU, x < 0.0f ? a * expm1_negative(x / a) : x)
 MAP(MISH, mish(x))
 MAP(SOFTSIGN, x / (1.0f + abs_float(x)))
@@ -86,10 +86,37 @@ typedef void (*map_function)(float a, float b, const float *in, float *out, size
 
 static const map_function MAPS[UnaryKind_COUNT] = {
 #define ROW(kind) [UnaryKind_##kind] = map_##kind
-    ROW(IDENTITY), ROW(CLIP),     ROW(LEAKY_RELU), ROW(ELU),  ROW(SIGMOID), ROW(HARD_SIGMOID), ROW(HARD_SWISH), ROW(TANH),
-    ROW(GELU),     ROW(GELU_TANH), ROW(SILU),      ROW(ERF),  ROW(EXP),     ROW(LOG),          ROW(SQRT),       ROW(ABS),
-    ROW(NEG),      ROW(POW),      ROW(RECIPROCAL), ROW(FLOOR), ROW(CEIL),   ROW(ROUND),        ROW(SIN),        ROW(COS),
-    ROW(SOFTPLUS), ROW(SELU),     ROW(CELU),       ROW(MISH), ROW(SOFTSIGN), ROW(SIGN),        ROW(THRESHOLDED_RELU),
+    ROW(IDENTITY),
+    ROW(CLIP),
+    ROW(LEAKY_RELU),
+    ROW(ELU),
+    ROW(SIGMOID),
+    ROW(HARD_SIGMOID),
+    ROW(HARD_SWISH),
+    ROW(TANH),
+    ROW(GELU),
+    ROW(GELU_TANH),
+    ROW(SILU),
+    ROW(ERF),
+    ROW(EXP),
+    ROW(LOG),
+    ROW(SQRT),
+    ROW(ABS),
+    ROW(NEG),
+    ROW(POW),
+    ROW(RECIPROCAL),
+    ROW(FLOOR),
+    ROW(CEIL),
+    ROW(ROUND),
+    ROW(SIN),
+    ROW(COS),
+    ROW(SOFTPLUS),
+    ROW(SELU),
+    ROW(CELU),
+    ROW(MISH),
+    ROW(SOFTSIGN),
+    ROW(SIGN),
+    ROW(THRESHOLDED_RELU),
 #undef ROW
     [UnaryKind_NOT] = map_IDENTITY,
 };

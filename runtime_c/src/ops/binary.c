@@ -64,36 +64,36 @@ static inline float clamp(float x, float low, float high)
 }
 
 /* One row for each of the ways in which the operands step: both, one of them, or any. */
-#define LOOP(first, second, expression)                                                                                          \
-    E8_INDEPENDENT                                                                                                               \
-    for (size_t i = 0; i < count; i++) {                                                                                         \
-        float a = (first), b = (second);                                                                                         \
-        out[i] = (expression);                                                                                                   \
+#define LOOP(first, second, expression)                                                                                                    \
+    E8_INDEPENDENT                                                                                                                         \
+    for (size_t i = 0; i < count; i++) {                                                                                                   \
+        float a = (first), b = (second);                                                                                                   \
+        out[i] = (expression);                                                                                                             \
     }
-#define ROW(kind, type, expression)                                                                                              \
-    static void row_##kind(const struct binary *j, const struct strided_cursor *c)                                               \
-    {                                                                                                                            \
-        const float *in0 = (const float *)j->a + c->offset[0], *in1 = (const float *)j->b + c->offset[1];                        \
-        ptrdiff_t step0 = j->step[0], step1 = j->step[1];                                                                        \
-        type *out = (type *)j->y + c->position;                                                                                  \
-        size_t count = c->count;                                                                                                 \
-        float low = j->act_min, high = j->act_max;                                                                               \
-        (void)low, (void)high;                                                                                                   \
-        if (step0 == 1 && step1 == 1) {                                                                                          \
-            LOOP(in0[i], in1[i], expression)                                                                                     \
-        } else if (step0 == 1 && step1 == 0) {                                                                                   \
-            float scalar = *in1;                                                                                                 \
-            LOOP(in0[i], scalar, expression)                                                                                     \
-        } else if (step0 == 0 && step1 == 1) {                                                                                   \
-            float scalar = *in0;                                                                                                 \
-            LOOP(scalar, in1[i], expression)                                                                                     \
-        } else {                                                                                                                 \
-            LOOP(in0[(ptrdiff_t)i * step0], in1[(ptrdiff_t)i * step1], expression)                                               \
-        }                                                                                                                        \
+#define ROW(kind, type, expression)                                                                                                        \
+    static void row_##kind(const struct binary *j, const struct strided_cursor *c)                                                         \
+    {                                                                                                                                      \
+        const float *in0 = (const float *)j->a + c->offset[0], *in1 = (const float *)j->b + c->offset[1];                                  \
+        ptrdiff_t step0 = j->step[0], step1 = j->step[1];                                                                                  \
+        type *out = (type *)j->y + c->position;                                                                                            \
+        size_t count = c->count;                                                                                                           \
+        float low = j->act_min, high = j->act_max;                                                                                         \
+        (void)low, (void)high;                                                                                                             \
+        if (step0 == 1 && step1 == 1) {                                                                                                    \
+            LOOP(in0[i], in1[i], expression)                                                                                               \
+        } else if (step0 == 1 && step1 == 0) {                                                                                             \
+            float scalar = *in1;                                                                                                           \
+            LOOP(in0[i], scalar, expression)                                                                                               \
+        } else if (step0 == 0 && step1 == 1) {                                                                                             \
+            float scalar = *in0;                                                                                                           \
+            LOOP(scalar, in1[i], expression)                                                                                               \
+        } else {                                                                                                                           \
+            LOOP(in0[(ptrdiff_t)i * step0], in1[(ptrdiff_t)i * step1], expression)                                                         \
+        }                                                                                                                                  \
     }
 ROW(ADD, float, clamp(a + b, low, high))
 ROW(SUB, float, clamp(a - b, low, high))
-ROW(MUL, float, clamp(a * b, low, high))
+ROW(MUL, float, clamp((a) * (b), low, high))
 ROW(DIV, float, clamp(a / b, low, high))
 ROW(POW, float, clamp(e8_pow(a, b), low, high))
 ROW(MIN, float, clamp(a < b || a != a ? a : b, low, high))
@@ -107,10 +107,12 @@ ROW(GREATER, uint8_t, a > b)
 ROW(GREATER_EQUAL, uint8_t, a >= b)
 
 static const binary_row FLOAT_ROWS[BinaryKind_COUNT] = {
-    [BinaryKind_ADD] = row_ADD,     [BinaryKind_SUB] = row_SUB,     [BinaryKind_MUL] = row_MUL,
-    [BinaryKind_DIV] = row_DIV,     [BinaryKind_POW] = row_POW,     [BinaryKind_MIN] = row_MIN,
-    [BinaryKind_MAX] = row_MAX,     [BinaryKind_PRELU] = row_PRELU, [BinaryKind_EQUAL] = row_EQUAL,
-    [BinaryKind_LESS] = row_LESS,   [BinaryKind_MOD] = row_MOD,     [BinaryKind_LESS_EQUAL] = row_LESS_EQUAL,
+    [BinaryKind_ADD] = row_ADD,         [BinaryKind_SUB] = row_SUB,
+    [BinaryKind_MUL] = row_MUL,         [BinaryKind_DIV] = row_DIV,
+    [BinaryKind_POW] = row_POW,         [BinaryKind_MIN] = row_MIN,
+    [BinaryKind_MAX] = row_MAX,         [BinaryKind_PRELU] = row_PRELU,
+    [BinaryKind_EQUAL] = row_EQUAL,     [BinaryKind_LESS] = row_LESS,
+    [BinaryKind_MOD] = row_MOD,         [BinaryKind_LESS_EQUAL] = row_LESS_EQUAL,
     [BinaryKind_GREATER] = row_GREATER, [BinaryKind_GREATER_EQUAL] = row_GREATER_EQUAL,
 };
 

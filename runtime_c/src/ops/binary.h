@@ -16,10 +16,10 @@ typedef void (*binary_row)(const struct binary *j, const struct strided_cursor *
 struct binary {
     const struct e8_kernels *kernels;
     binary_row row;
-    struct strided space;      /* a is operand 0, b operand 1; y is contiguous */
+    struct strided space; /* a is operand 0, b operand 1; y is contiguous */
     const void *a, *b;
     void *y;
-    ptrdiff_t step[2];         /* of a and b along the innermost axis */
+    ptrdiff_t step[2]; /* of a and b along the innermost axis */
     uint32_t kind, type, out_type;
     bool fmod;
     float act_min, act_max;

@@ -19,21 +19,21 @@ bool binary_int8_has(uint32_t kind)
 }
 
 /* Rows of codes that step both. */
-#define PAIRS(name, expression)                                                                                                  \
-    static void name(const struct binary *j, const int8_t *in0, const int8_t *in1, int8_t *out, size_t count)                    \
-    {                                                                                                                            \
-        int32_t zero0 = j->mul.zero0, zero1 = j->mul.zero1, zero = j->mul.zero, low = j->mul.low, high = j->mul.high;            \
-        float m0 = j->multiplier0, m1 = j->multiplier1;                                                                          \
-        (void)m1;                                                                                                                \
-        E8_INDEPENDENT                                                                                                           \
-        for (size_t i = 0; i < count; i++) {                                                                                     \
-            int32_t a = in0[i] - zero0, b = in1[i] - zero1;                                                                      \
-            out[i] = (int8_t)requantise((expression), zero, low, high);                                                          \
-        }                                                                                                                        \
+#define PAIRS(name, expression)                                                                                                            \
+    static void name(const struct binary *j, const int8_t *in0, const int8_t *in1, int8_t *out, size_t count)                              \
+    {                                                                                                                                      \
+        int32_t zero0 = j->mul.zero0, zero1 = j->mul.zero1, zero = j->mul.zero, low = j->mul.low, high = j->mul.high;                      \
+        float m0 = j->multiplier0, m1 = j->multiplier1;                                                                                    \
+        (void)m1;                                                                                                                          \
+        E8_INDEPENDENT                                                                                                                     \
+        for (size_t i = 0; i < count; i++) {                                                                                               \
+            int32_t a = in0[i] - zero0, b = in1[i] - zero1;                                                                                \
+            out[i] = (int8_t)requantise((expression), zero, low, high);                                                                    \
+        }                                                                                                                                  \
     }
 PAIRS(pairs_div, ((float)a / (float)b) * m0)
-PAIRS(pairs_min, min_float((float)a * m0, (float)b * m1))
-PAIRS(pairs_max, max_float((float)a * m0, (float)b * m1))
+PAIRS(pairs_min, min_float((float)a *m0, (float)b *m1))
+PAIRS(pairs_max, max_float((float)a *m0, (float)b *m1))
 PAIRS(pairs_prelu, a < 0 ? (float)(a * b) * m1 : (float)a * m0)
 
 static void pairs(const struct binary *j, const int8_t *a, const int8_t *b, int8_t *y, size_t count)
@@ -87,7 +87,8 @@ void binary_int8_prepare(struct binary *j, const struct tensor *a, const struct 
     int32_t high = requantise(j->act_max / y->scale, y->zero_point, -128, 127);
     float ratio0 = a->scale / y->scale, ratio1 = b->scale / y->scale, product = (a->scale * b->scale) / y->scale;
     j->row = row;
-    j->mul = (struct e8_mul_s8){.zero0 = a->zero_point, .zero1 = b->zero_point, .zero = y->zero_point, .low = low, .high = high, .multiplier = product};
+    j->mul = (struct e8_mul_s8){
+        .zero0 = a->zero_point, .zero1 = b->zero_point, .zero = y->zero_point, .low = low, .high = high, .multiplier = product};
     j->add = (struct e8_add_s8){.zero0 = a->zero_point, .zero1 = b->zero_point, .zero = y->zero_point, .low = low, .high = high};
     prepare_add(&j->add, ratio0, ratio1, j->kind == BinaryKind_SUB);
     j->multiplier0 = j->kind == BinaryKind_DIV ? a->scale / (b->scale * y->scale) : ratio0;

@@ -70,7 +70,7 @@ static void task(void *argument, uint32_t index)
         j->run->kernels->lookup((const int8_t *)j->x.address + begin, (int8_t *)j->y.address + begin, end - begin, table);
     } else if (tensor_is_float(&j->x)) {
         j->run->kernels->unary_f32(j->kind, flat_float(params, Unary_alpha, 0.0f), flat_float(params, Unary_beta, 0.0f),
-                       (const float *)j->x.address + begin, (float *)j->y.address + begin, end - begin);
+                                   (const float *)j->x.address + begin, (float *)j->y.address + begin, end - begin);
     } else {
         integers(j, begin, end);
     }

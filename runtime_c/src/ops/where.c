@@ -29,21 +29,21 @@ struct job {
     uint32_t tasks;
 };
 
-#define SELECT(name, type)                                                                                                       \
-    static void name(const struct job *j, const struct strided_cursor *c)                                                        \
-    {                                                                                                                            \
-        const struct strided *s = &j->space;                                                                                     \
-        uint32_t last = s->rank - 1;                                                                                             \
-        const uint8_t *condition = j->condition + c->offset[0];                                                                  \
-        const type *a = (const type *)(const void *)j->a + c->offset[1], *b = (const type *)(const void *)j->b + c->offset[2];   \
-        type *y = (type *)(void *)j->y + c->position;                                                                            \
-        ptrdiff_t condition_step = s->stride[0][last], a_step = s->stride[1][last], b_step = s->stride[2][last];                 \
-        for (size_t i = 0; i < c->count; i++) {                                                                                  \
-            y[i] = *condition ? *a : *b;                                                                                         \
-            condition += condition_step;                                                                                         \
-            a += a_step;                                                                                                         \
-            b += b_step;                                                                                                         \
-        }                                                                                                                        \
+#define SELECT(name, type)                                                                                                                 \
+    static void name(const struct job *j, const struct strided_cursor *c)                                                                  \
+    {                                                                                                                                      \
+        const struct strided *s = &j->space;                                                                                               \
+        uint32_t last = s->rank - 1;                                                                                                       \
+        const uint8_t *condition = j->condition + c->offset[0];                                                                            \
+        const type *a = (const type *)(const void *)j->a + c->offset[1], *b = (const type *)(const void *)j->b + c->offset[2];             \
+        type *y = (type *)(void *)j->y + c->position;                                                                                      \
+        ptrdiff_t condition_step = s->stride[0][last], a_step = s->stride[1][last], b_step = s->stride[2][last];                           \
+        for (size_t i = 0; i < c->count; i++) {                                                                                            \
+            y[i] = *condition ? *a : *b;                                                                                                   \
+            condition += condition_step;                                                                                                   \
+            a += a_step;                                                                                                                   \
+            b += b_step;                                                                                                                   \
+        }                                                                                                                                  \
     }
 SELECT(select_1, uint8_t)
 SELECT(select_2, uint16_t)
