@@ -100,7 +100,11 @@ AVX2_INLINE void store_bytes(void *p, __m128i v, size_t count)
 AVX2_INLINE int32_t load_word(const int8_t *p, size_t count)
 {
     int32_t word = 0;
-    memcpy(&word, p, count < 4 ? count : 4);
+    /* A copy of known length is one load; one of unknown length is a loop over bytes. */
+    if (count >= 4)
+        memcpy(&word, p, 4);
+    else
+        memcpy(&word, p, count);
     return word;
 }
 
