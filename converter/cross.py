@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 # Float arithmetic must be the same everywhere: no contraction, and on s390x no evaluation in double (gcc's default in ISO C mode).
-_COMMON = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-DNDEBUG", "-ffunction-sections", "-fdata-sections"]
+_COMMON = ["-std=c11", "-g0", "-ffp-contract=off", "-fno-math-errno", "-DNDEBUG", "-ffunction-sections", "-fdata-sections"]
 # ARMv7 keeps its base architecture; the files of the NEON and VFPv4 kernels get what they need.
 _ARMV7_FILES = {"arm_neon": ["-mfpu=neon"], "arm_v7_vfp": ["-mfpu=vfpv4"]}
 

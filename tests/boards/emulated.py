@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from edge8.converter.devices import load_toolchain
+from edge8.converter.cross import Compiler, build_library, choose_compiler, link_runner, sources_folder
+from edge8.converter.devices import load_device, load_toolchain
 
-__all__ = ["LEVELS", "ROOT", "Level", "build", "need", "run_static"]
+__all__ = ["LEVELS", "ROOT", "Level", "bare_library", "need", "run_static", "runner"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -54,40 +55,48 @@ def need(program: str, package: str) -> str:
     return found
 
 
-@functools.cache
-def build(toolchain: str, *options: str) -> Path:
-    """The build folder of libedge8 and the static edge8-run for a toolchain, made once per test run.
-
-    EDGE8_BOARD_BUILDS names a folder to keep builds in between runs.
-    """
-    chain = load_toolchain(toolchain)
-    need(chain.compiler, " ".join(chain.packages))
-    need("cmake", "cmake")
+def _folder(name: str) -> Path:
+    """A folder for a build. EDGE8_BOARD_BUILDS keeps builds between test runs."""
     base = Path(os.environ.get("EDGE8_BOARD_BUILDS") or tempfile.mkdtemp(prefix="edge8-boards-"))
-    folder = base / "-".join([toolchain, *(o.lstrip("-").replace("=", "_") for o in options)])
-    file = ROOT / "devices" / "toolchains" / f"{toolchain}-gcc.cmake"
-    configure = [
-        "cmake",
-        "-S",
-        str(ROOT / "runtime_c"),
-        "-B",
-        str(folder),
-        f"-DCMAKE_TOOLCHAIN_FILE={file}",
-        "-DE8_CLI=ON",
-        "-DE8_WERROR=ON",
-        *options,
-    ]
-    for command in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+    folder = base / name
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def run_static(
-    level: Level, arguments: list[str | Path], folder: Path | None = None, timeout: float = 300
-) -> subprocess.CompletedProcess[str]:
-    """Run edge8-run, or another static program as the first argument, under the level's emulator."""
+def _fresh(made: Path) -> bool:
+    sources = [p for pattern in ("*.c", "*.h") for p in sources_folder().rglob(pattern)]
+    return made.exists() and made.stat().st_mtime > max(p.stat().st_mtime for p in sources)
+
+
+def _compiler(toolchain: str, flags: tuple[str, ...] = ()) -> Compiler:
+    chain = load_toolchain(toolchain)
+    need(chain.compiler, " ".join(chain.packages))
+    return choose_compiler(chain, "gcc", flags)
+
+
+@functools.cache
+def runner(toolchain: str) -> Path:
+    """The static edge8-run of a toolchain, built once per test run."""
+    compiler = _compiler(toolchain)
+    folder = _folder(toolchain)
+    made = folder / "edge8-run"
+    if not _fresh(made):
+        link_runner(compiler, build_library(compiler, folder), made)
+    return made
+
+
+@functools.cache
+def bare_library(device: str) -> tuple[Compiler, Path]:
+    """The compiler and the whole libedge8.a of a microcontroller, built once per test run."""
+    profile = load_device(device)
+    compiler = _compiler(profile.toolchain, profile.flags)
+    folder = _folder(device)
+    made = folder / "libedge8.a"
+    return compiler, made if _fresh(made) else build_library(compiler, folder)
+
+
+def run_static(level: Level, arguments: list[str | Path], program: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run edge8-run, or another static program, under the level's emulator."""
     emulator = need(load_toolchain(level.toolchain).emulator, "qemu-user-static")
-    program = [] if folder is not None else [str(build(level.toolchain) / "cli" / "edge8-run")]
-    command = [emulator, "-cpu", level.cpu, *program, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, cwd=folder)
+    command = [emulator, "-cpu", level.cpu, str(program or runner(level.toolchain)), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
