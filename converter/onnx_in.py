@@ -14,7 +14,7 @@ from .onnx_clean import clean, expand_functions
 from .onnx_node import Import, NodeImport, file_array
 from .onnx_qdq import HANDLERS as QDQ_HANDLERS
 from .onnx_qdq import codes_output, expand_qlinear, follow
-from .onnx_read import OPSETS, check_weights, fix_shapes, opset_of, read
+from .onnx_read import OPSETS, array_of, check, check_weights, fix_shapes, opset_of, read
 from .ops.base import Handler, import_handlers
 
 __all__ = ["NodeImport", "load"]
@@ -32,6 +32,7 @@ _INPUT_TYPES = {
 }
 _NARROWED = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
 _BY_NAME = {dtype.name.lower(): dtype for dtype in DType}
+_LARGEST = 2**31 - 1
 _SUBGRAPHS = ("If", "Loop", "Scan", "SequenceMap")
 _DYNAMIC_QUANTISATION = ("DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
 
@@ -50,19 +51,20 @@ def load(model: str | Path | onnx.ModelProto, *, input_shape: Mapping[str, tuple
         ConvertError: the file cannot be read or the model cannot be converted; the message lists every node concerned.
     """
     remarks: list[str] = []
-    proto = read(model, remarks)
-    opset = opset_of(proto, "model")
+    proto, where = read(model)
+    dynamic = fix_shapes(proto, input_shape)
+    opset = opset_of(proto)
     if opset > OPSETS[1]:
         remarks.append(
             f"opset {opset} is newer than {OPSETS[1]}, the newest that this version knows; compare the result with the float model"
         )
+    proto = check(proto, where, remarks)
     check_weights(proto)
-    dynamic = fix_shapes(proto, input_shape)
     proto = clean(proto, remarks)
     proto = expand_functions(proto, lambda op_type: _handler(op_type) is not None, remarks)
     expand_qlinear(proto)
     _check_operators(proto)
-    graph = _import(proto, opset_of(proto, "model"), remarks)
+    graph = _import(proto, opset_of(proto), remarks)
     graph.dynamic_batch = dynamic
     graph.metadata["warnings"] = remarks
     return graph
@@ -145,6 +147,13 @@ def _check_tensors(graph: Graph) -> None:
                 where=f"tensor '{name}'",
                 hint="Remove it from the model",
             )
+        if tensor.bytes > _LARGEST:
+            raise ConvertError(
+                f"shape {list(tensor.shape)} takes {tensor.bytes} bytes; the limit is {_LARGEST}",
+                rule="onnx.size",
+                where=f"tensor '{name}'",
+                hint="Choose a smaller --input-shape",
+            )
         if tensor.dtype is DType.INT8 and not tensor.constant:
             raise ConvertError(
                 "computing with plain int8 numbers is not supported",
@@ -158,7 +167,15 @@ def _import_node(state: Import, node: onnx.NodeProto, opset: int, name: str) -> 
     ctx = NodeImport(state, node, opset, name)
     handler = _handler(node.op_type)
     assert handler is not None
-    handler(ctx)
+    try:
+        handler(ctx)
+    except (ValueError, IndexError, KeyError, TypeError, ArithmeticError) as error:
+        raise ConvertError(
+            f"its attributes or inputs do not fit together ({type(error).__name__}: {error})",
+            rule="onnx.node",
+            where=ctx.where,
+            hint="Check the node, or export the model again",
+        ) from error
     if not ctx.finished:
         raise AssertionError(f"the handler of {node.op_type} did not finish")
 
@@ -170,7 +187,7 @@ def _add_values(state: Import, graph: onnx.GraphProto, errors: list[ConvertError
         state.reserved.update(name for name in (*node.input, *node.output) if name)
     for initialiser in graph.initializer:
         try:
-            raw = onnx.numpy_helper.to_array(initialiser)
+            raw = array_of(initialiser, f"constant '{initialiser.name}'")
             data = file_array(raw, f"constant '{initialiser.name}'")
         except ConvertError as error:
             lost.add(initialiser.name)

@@ -166,6 +166,8 @@ def _clipped(ctx: NodeImport, name: str, codes: Codes) -> str:
 def _not_negative(ctx: NodeImport, name: str) -> bool:
     """Whether the value cannot be below zero, so that codes from zero on clip nothing."""
     producer = ctx.state.producer(name)
+    while producer is not None and producer.op in ("Transpose", "Reshape", "Slice", "Pool2D"):
+        producer = ctx.state.producer(producer.inputs[0])
     if producer is None:
         return True  # a graph input: its range is the user's
     if producer.op == "Unary":

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from .errors import ConvertError
 
-__all__ = ["OPSETS", "check_weights", "fix_shapes", "opset_of", "read"]
+__all__ = ["OPSETS", "array_of", "check", "check_weights", "fix_shapes", "opset_of", "read"]
 
 OPSETS = (9, 21)
 """Oldest and newest opset that the import handlers were written for."""
@@ -28,11 +29,11 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "M
 """Operators that may not even read one infinite number."""
 
 
-def read(model: str | Path | onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
-    """The checked model with all its weights inside, of a supported opset; ``remarks`` gets what the user should know.
+def read(model: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
+    """The model with all its weights inside, and how messages name it.
 
     Raises:
-        ConvertError: the file is missing, unreadable, not ONNX, too new or too old, or its external data lies elsewhere.
+        ConvertError: the file is missing, unreadable or not ONNX, or its external data lies elsewhere.
     """
     if isinstance(model, onnx.ModelProto):
         proto = onnx.ModelProto()
@@ -48,48 +49,70 @@ def read(model: str | Path | onnx.ModelProto, remarks: list[str]) -> onnx.ModelP
         raise ConvertError("this is not an ONNX model: it has no graph", rule="onnx.parse", where=where, hint="Check the file")
     if not any(o.domain in _DOMAINS for o in proto.opset_import):
         raise ConvertError("the model does not say which ONNX operator set it uses", rule="onnx.opset", where=where, hint="Export it again")
+    if proto.graph.sparse_initializer:
+        raise ConvertError("sparse initialisers are not supported", rule="onnx.sparse", where=where, hint="Export dense weights")
     _load_external(proto, folder, where)
+    return proto, where
+
+
+def check(proto: onnx.ModelProto, where: str, remarks: list[str]) -> onnx.ModelProto:
+    """The model, correct by ONNX's own checker and of a supported opset; ``remarks`` gets what the user should know.
+
+    Raises:
+        ConvertError: the checker rejects the model, or it is too old.
+    """
+    # The checker wants a shape of every output, runtimes do not: give it one for this moment.
+    types = [v.type.tensor_type for v in proto.graph.output if v.type.HasField("tensor_type")]
+    shapeless = [kind for kind in types if not kind.HasField("shape")]
+    for kind in shapeless:
+        kind.shape.SetInParent()
     try:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError, RuntimeError, TypeError) as error:
         first = str(error).strip().splitlines()
         raise ConvertError(
-            f"the ONNX checker rejects the model: {first[0] if first else type(error).__name__}",
+            f"the ONNX checker rejects the model: {first[0].rstrip('.') if first else type(error).__name__}",
             rule="onnx.checker",
             where=where,
             hint="Export the model again, or run onnx.checker.check_model on it for the whole report",
         ) from error
-    if proto.graph.sparse_initializer:
-        raise ConvertError("sparse initialisers are not supported", rule="onnx.sparse", where=where, hint="Export dense weights")
+    for kind in shapeless:
+        kind.ClearField("shape")
     return _raise_opset(proto, where, remarks)
+
+
+def array_of(tensor: onnx.TensorProto, label: str) -> np.ndarray[Any, Any]:
+    """Content of a tensor; ConvertError when its type is unknown or its bytes do not fit its shape."""
+    try:
+        return np.asarray(onnx.numpy_helper.to_array(tensor))
+    except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        raise ConvertError(
+            f"its content cannot be read ({type(error).__name__}: {error})", rule="onnx.tensor", where=label, hint="Export the model again"
+        ) from error
 
 
 def _raise_opset(proto: onnx.ModelProto, where: str, remarks: list[str]) -> onnx.ModelProto:
     """A model older than the oldest supported opset, converted by ONNX's own version converter."""
-    opset = max(o.version for o in proto.opset_import if o.domain in _DOMAINS)
+    opset = opset_of(proto)
     if opset >= OPSETS[0]:
         return proto
     try:
         result = onnx.version_converter.convert_version(proto, OPSETS[0])
         onnx.checker.check_model(result)
-    except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError):
-        opset_of(proto, where)
-        raise
+    except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
+        raise ConvertError(
+            f"opset {opset} is too old; {OPSETS[0]} to {OPSETS[1]} are supported, and onnx.version_converter cannot raise this model",
+            rule="onnx.opset",
+            where=where,
+            hint="Export the model with opset 17",
+        ) from error
     remarks.append(f"opset {opset} is older than {OPSETS[0]}; the model was raised to it by onnx.version_converter")
     return result
 
 
-def opset_of(proto: onnx.ModelProto, where: str) -> int:
-    """Version of the default operator set; ConvertError when it is older than the oldest supported one."""
-    opset = max((int(o.version) for o in proto.opset_import if o.domain in _DOMAINS), default=1)
-    if opset < OPSETS[0]:
-        raise ConvertError(
-            f"opset {opset} is too old; {OPSETS[0]} to {OPSETS[1]} are supported",
-            rule="onnx.opset",
-            where=where,
-            hint="Export the model with opset 17, or raise it with onnx.version_converter.convert_version(model, 17)",
-        )
-    return opset
+def opset_of(proto: onnx.ModelProto) -> int:
+    """Version of the default operator set."""
+    return max((int(o.version) for o in proto.opset_import if o.domain in _DOMAINS), default=1)
 
 
 def fix_shapes(proto: onnx.ModelProto, input_shape: Mapping[str, tuple[int, ...]] | None) -> bool:
@@ -154,7 +177,7 @@ def check_weights(proto: onnx.ModelProto) -> None:
         if tensor.data_type not in floats:
             continue
         with np.errstate(invalid="ignore"):
-            array = onnx.numpy_helper.to_array(tensor).astype(np.float64)
+            array = array_of(tensor, f"constant '{name}'").astype(np.float64)
         hint = "The trained weights are damaged; export the model again from a good checkpoint"
         if np.isnan(array).any():
             where = np.argwhere(np.isnan(array))[0].tolist()
@@ -164,7 +187,7 @@ def check_weights(proto: onnx.ModelProto) -> None:
             raise ConvertError(f"infinity at index {where}", rule="weights.inf", where=f"constant '{name}'", hint=hint)
 
 
-def _infinity_is_meant(array: np.ndarray, readers: set[str]) -> bool:
+def _infinity_is_meant(array: np.ndarray[Any, Any], readers: set[str]) -> bool:
     """A limit (one number) or a mask (nothing but one infinity and finite numbers of one value) of an operator that can use it."""
     if array.size == 1:
         return not readers.intersection(_WEIGHTED)
