@@ -80,40 +80,62 @@ def read_camera(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any],
         try:
             data = tomllib.loads(Path(source).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConvertError(f"cannot read the camera description: {error}", rule="aipp.file", where=where, hint="Give a TOML file") from error
+            raise ConvertError(
+                f"cannot read the camera description: {error}", rule="aipp.file", where=where, hint="Give a TOML file"
+            ) from error
     camera = {key: data.pop(key) for key in _CAMERA_KEYS if key in data}
     known = {field.name for field in fields(Preprocess)}
     unknown = sorted(set(data) - known)
     if unknown:
-        raise ConvertError(f"unknown key(s) {unknown}", rule="aipp.key", where=where, hint=f"Known: {', '.join(_CAMERA_KEYS)}; and of preprocessing: {', '.join(sorted(known))}")
+        raise ConvertError(
+            f"unknown key(s) {unknown}",
+            rule="aipp.key",
+            where=where,
+            hint=f"Known: {', '.join(_CAMERA_KEYS)}; and of preprocessing: {', '.join(sorted(known))}",
+        )
     if camera.get("input_format") not in _CHANNELS:
-        raise ConvertError(f"input_format {camera.get('input_format')!r}", rule="aipp.format", where=where, hint=f"Choose one of {', '.join(_CHANNELS)}")
+        raise ConvertError(
+            f"input_format {camera.get('input_format')!r}", rule="aipp.format", where=where, hint=f"Choose one of {', '.join(_CHANNELS)}"
+        )
     return camera, Preprocess.from_dict(data, where) if data else None
 
 
-def _target(graph: OnnxGraph, camera: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], steps: Preprocess) -> tuple[str, int, str, int, int, int]:
+def _target(
+    graph: OnnxGraph, camera: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], steps: Preprocess
+) -> tuple[str, int, str, int, int, int]:
     """(name, rank among the inputs, layout, height, width, channels) of the input that gets AIPP."""
     names = [value.name for value in graph.inputs]
     name = camera.get("input") or (names[0] if len(names) == 1 else "")
     if name not in names:
         raise ConvertError(
-            f"input {name!r} does not exist" if name else "the model has several inputs", rule="aipp.input", where="--aipp", hint=f'Say input = "…", one of {", ".join(names)}'
+            f"input {name!r} does not exist" if name else "the model has several inputs",
+            rule="aipp.input",
+            where="--aipp",
+            hint=f'Say input = "…", one of {", ".join(names)}',
         )
     index = names.index(name)
     kind = graph.inputs[index].type.tensor_type.elem_type
     if kind != TensorProto.FLOAT:
         raise ConvertError(
-            f"input {name!r} has type {TensorProto.DataType.Name(kind)}", rule="aipp.type", where="--aipp", hint="AIPP gives pictures to a float input (ATC: E10034)"
+            f"input {name!r} has type {TensorProto.DataType.Name(kind)}",
+            rule="aipp.type",
+            where="--aipp",
+            hint="AIPP gives pictures to a float input (ATC: E10034)",
         )
     shape = list(shapes[name])
     channels = 3 if _CHANNELS[camera["input_format"]] == 4 else _CHANNELS[camera["input_format"]]
     if len(shape) != 4:
-        raise ConvertError(f"input {name!r} of shape {shape} is no picture", rule="aipp.rank", where="--aipp", hint="AIPP needs a 4-D input, NCHW or NHWC")
+        raise ConvertError(
+            f"input {name!r} of shape {shape} is no picture", rule="aipp.rank", where="--aipp", hint="AIPP needs a 4-D input, NCHW or NHWC"
+        )
     wanted = {"nchw": ["NCHW"], "nhwc": ["NHWC"]}.get(steps.layout, ["NCHW", "NHWC"])
     layout = next((lay for lay in wanted if shape[lay.index("C")] == channels), "")
     if not layout:
         raise ConvertError(
-            f"input {name!r} of shape {shape} has no axis of {channels} channels", rule="aipp.channels", where="--aipp", hint=f"{camera['input_format']} gives {channels}"
+            f"input {name!r} of shape {shape} has no axis of {channels} channels",
+            rule="aipp.channels",
+            where="--aipp",
+            hint=f"{camera['input_format']} gives {channels}",
         )
     return name, index, layout, shape[layout.index("H")], shape[layout.index("W")], channels
 
@@ -131,7 +153,9 @@ def make_aipp(
         ConvertError: the input cannot have AIPP, or values outside the unit's ranges.
     """
     if profile is not None and profile.flag != "dynamic_batch_size":
-        raise ConvertError(f"AIPP and {profile.ours} exclude each other", rule="aipp.dynamic", where="--aipp", hint="Use static shapes or --dynamic-batch")
+        raise ConvertError(
+            f"AIPP and {profile.ours} exclude each other", rule="aipp.dynamic", where="--aipp", hint="Use static shapes or --dynamic-batch"
+        )
     name, index, layout, height, width, channels = _target(graph, camera, shapes, steps)
     form = camera["input_format"]
     message = schemas_pb2.InsertNewOps()
@@ -170,20 +194,31 @@ def _geometry(op: Any, camera: Mapping[str, Any], height: int, width: int, steps
         op.load_start_pos_h, op.load_start_pos_w = start
         op.crop_size_h, op.crop_size_w = inner_h, inner_w
         if start[0] < 0 or start[1] < 0 or start[0] + inner_h > size[0] or start[1] + inner_w > size[1]:
-            raise ConvertError(f"crop_start {start} leaves the picture", rule="aipp.crop", where="--aipp", hint=f"The cut is {[inner_h, inner_w]} of {size}")
+            raise ConvertError(
+                f"crop_start {start} leaves the picture",
+                rule="aipp.crop",
+                where="--aipp",
+                hint=f"The cut is {[inner_h, inner_w]} of {size}",
+            )
         notes.append(f"AIPP cuts {inner_h}x{inner_w} from {size[0]}x{size[1]} at top {start[0]}, left {start[1]}; it does not resize")
     if any(padding):
         op.padding = True
         op.left_padding_size, op.right_padding_size, op.top_padding_size, op.bottom_padding_size = padding
         op.padding_value = float(camera.get("padding_value", 0.0))
     if steps.resize is not None:
-        notes.append(f"the calibration pictures were resized to {list(steps.resize)}; on the board DVPP or the camera must do that before AIPP")
+        notes.append(
+            f"the calibration pictures were resized to {list(steps.resize)}; on the board DVPP or the camera must do that before AIPP"
+        )
     return size[0], size[1]
 
 
 def _matrix(color: str, bgr: bool) -> tuple[list[list[int]], list[int]]:
     """YUV -> RGB in 1/256 units from the luma weights of the standard."""
-    weights = {"bt601-full": (0.299, 0.114, 1.0, 1.0, 0), "bt601-narrow": (0.299, 0.114, 255 / 219, 255 / 224, 16), "bt709-narrow": (0.2126, 0.0722, 255 / 219, 255 / 224, 16)}
+    weights = {
+        "bt601-full": (0.299, 0.114, 1.0, 1.0, 0),
+        "bt601-narrow": (0.299, 0.114, 255 / 219, 255 / 224, 16),
+        "bt709-narrow": (0.2126, 0.0722, 255 / 219, 255 / 224, 16),
+    }
     if color not in weights:
         raise ConvertError(f"color {color!r}", rule="aipp.color", where="--aipp", hint=f"Choose one of {', '.join(weights)}")
     red, blue, gain_y, gain_c, black = weights[color]
@@ -266,7 +301,9 @@ def aipp_rules(op: Any) -> list[str]:
         out.append("YUV420SP pictures need even sizes")
     if op.input_format == 1 and op.crop and (op.load_start_pos_w % 2 or op.load_start_pos_h % 2):
         out.append("a cut of a YUV420SP picture starts at even positions")
-    if op.crop and (op.load_start_pos_w + op.crop_size_w > op.src_image_size_w or op.load_start_pos_h + op.crop_size_h > op.src_image_size_h):
+    if op.crop and (
+        op.load_start_pos_w + op.crop_size_w > op.src_image_size_w or op.load_start_pos_h + op.crop_size_h > op.src_image_size_h
+    ):
         out.append("the cut leaves the picture")
     width = (op.crop_size_w if op.crop else op.src_image_size_w) + op.left_padding_size + op.right_padding_size
     if op.padding and width > 1080:

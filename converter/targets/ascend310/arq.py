@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ARQ: weight quantisation of AMCT. Symmetric, per output channel or per tensor, float32 throughout.
 
-  s = max|w|/127, or max|w|/128 when |max| < |min|;   s < 2^-23 -> 1;   q = clip(rint(w/s), -128, 127)
+s = max|w|/127, or max|w|/128 when |max| < |min|;   s < 2^-23 -> 1;   q = clip(rint(w/s), -128, 127)
 """
 
 from __future__ import annotations

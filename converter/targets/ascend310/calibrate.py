@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from .observe import FloatRunner, ObserverPool, finite
 from .onnx_graph import OnnxGraph
 from .profiles import Profile
 
-__all__ = ["Batches", "Search", "search_ranges", "write_batches"]
+__all__ = ["Batches", "Search", "join_batches", "search_ranges", "write_batches"]
 
 Array = npt.NDArray[Any]
 # Activations of the first batches are kept from one pass to the next up to this many bytes; the network runs again for the rest.
@@ -79,10 +79,15 @@ def _checked(name: str, array: Any, dtype: np.dtype[Any], shape: Sequence[int], 
         data = data[None]
     if data.ndim != len(shape) or any(size not in (-1, given) for size, given in zip(shape[1:], data.shape[1:], strict=True)):
         raise ConvertError(
-            f"sample of shape {list(data.shape)}, the model takes {[*shape]}", rule="calibration.shape", where=f"{where} input {name}", hint="Resize or crop the samples"
+            f"sample of shape {list(data.shape)}, the model takes {[*shape]}",
+            rule="calibration.shape",
+            where=f"{where} input {name}",
+            hint="Resize or crop the samples",
         )
     if dtype.kind in "iu" and data.dtype.kind == "f" and np.any(data != np.rint(data)):
-        raise ConvertError(f"fractions for an input of type {dtype}", rule="calibration.type", where=f"{where} input {name}", hint="Give integers")
+        raise ConvertError(
+            f"fractions for an input of type {dtype}", rule="calibration.type", where=f"{where} input {name}", hint="Give integers"
+        )
     data = np.ascontiguousarray(data.astype(dtype))
     if not finite(name, data):
         raise ConvertError("NaN or infinity", rule="calibration.finite", where=f"{where} input {name}", hint="Check the preprocessing")
@@ -101,57 +106,89 @@ def _check_profiles(shapes: Mapping[str, list[int]], given: Mapping[str, list[in
         fits = dynamic in rows
     if not fits:
         raise ConvertError(
-            f"its dynamic sizes {list(dynamic)} match no profile", rule="calibration.profile", where=where, hint=f"Give samples of {profile.ours} {profile.text()}"
+            f"its dynamic sizes {list(dynamic)} match no profile",
+            rule="calibration.profile",
+            where=where,
+            hint=f"Give samples of {profile.ours} {profile.text()}",
         )
 
 
-def write_batches(
-    samples: Iterable[Mapping[str, Any]], graph: OnnxGraph, shapes: Mapping[str, list[int]], root: Path, batch_num: int | None, profile: Profile | None
-) -> Batches:
-    """Write ``root/<input>/NNNN.bin``, one batch a file, raw little-endian, from samples with a leading axis of samples.
-
-    A model with batch N takes N samples a file; samples that do not fill a last batch are left out.
+def join_batches(
+    samples: Iterable[Mapping[str, Any]], graph: OnnxGraph, shapes: Mapping[str, list[int]], what: str
+) -> Iterator[dict[str, Array]]:
+    """Checked samples as batches of the model: a model with batch N takes N samples at once; an incomplete last batch is left out.
 
     Raises:
-        ConvertError: no samples, fewer batches than ``batch_num``, wrong names, shapes, types or values.
+        ConvertError: wrong names, shapes, types or values; names the sample.
     """
     names = [value.name for value in graph.inputs]
-    dtypes = {v.name: np.dtype(helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type)) for v in graph.inputs}
-    folders = folder_names(names)
-    for folder in folders.values():
-        (root / folder).mkdir(parents=True, exist_ok=True)
+    dtypes = input_dtypes(graph)
     rows = {name: shapes[name][0] if shapes[name] else 0 for name in names}
     held: dict[str, list[Array]] = {name: [] for name in names}
-    written: list[dict[str, list[int]]] = []
-    count = 0
     for count, sample in enumerate(samples, 1):
-        where = f"calibration sample {count}"
+        where = f"{what} {count}"
         _check_keys(sample, names, where)
         for name in names:
-            held[name].append(_checked(name, sample[name], dtypes[name], shapes[name], where) if shapes[name] else np.asarray(sample[name], dtypes[name]).reshape(()))
-        batch = _full_batch(held, rows)
-        if batch is None:
-            continue
+            held[name].append(
+                _checked(name, sample[name], dtypes[name], shapes[name], where)
+                if shapes[name]
+                else np.asarray(sample[name], dtypes[name]).reshape(())
+            )
+        while (batch := _full_batch(held, rows)) is not None:
+            yield batch
+
+
+def input_dtypes(graph: OnnxGraph) -> dict[str, np.dtype[Any]]:
+    """numpy dtype of each graph input."""
+    return {v.name: np.dtype(helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type)) for v in graph.inputs}
+
+
+def write_batches(
+    samples: Iterable[Mapping[str, Any]],
+    graph: OnnxGraph,
+    shapes: Mapping[str, list[int]],
+    root: Path,
+    batch_num: int | None,
+    profile: Profile | None,
+) -> Batches:
+    """Write ``root/<input>/NNNN.bin``, one batch a file, raw little-endian.
+
+    Raises:
+        ConvertError: no full batch, fewer batches than ``batch_num``, or what ``join_batches`` refuses.
+    """
+    folders = folder_names([value.name for value in graph.inputs])
+    for folder in folders.values():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    written: list[dict[str, list[int]]] = []
+    for batch in join_batches(samples, graph, shapes, "calibration sample"):
         given = {name: list(array.shape) for name, array in batch.items()}
         if profile is not None:
-            _check_profiles(shapes, given, profile, where)
+            _check_profiles(shapes, given, profile, f"calibration batch {len(written)}")
         for name, array in batch.items():
             array.astype(array.dtype.newbyteorder("<"), copy=False).tofile(root / folders[name] / f"{len(written):04d}.bin")
         written.append(given)
         if batch_num is not None and len(written) == batch_num:
             break
         if len(written) == 10000:
-            raise ConvertError("more than 10000 batches", rule="calibration.count", where="--calibration", hint="AMCT advises about 50 pictures in all")
+            raise ConvertError(
+                "more than 10000 batches", rule="calibration.count", where="--calibration", hint="AMCT advises about 50 pictures in all"
+            )
     if not written:
+        size = max((sizes[0] for sizes in shapes.values() if sizes), default=1)
         raise ConvertError(
-            f"{count} sample(s) do not fill one batch of {max(rows.values(), default=1)}" if count else "there are no samples",
+            f"there are no samples, or too few: they do not fill one batch of {max(size, 1)}",
             rule="calibration.empty",
             where="--calibration",
             hint="Full quantisation is the only kind on this target: it needs at least one batch of data",
         )
     if batch_num is not None and len(written) < batch_num:
-        raise ConvertError(f"{len(written)} batch(es), but batch_num is {batch_num}", rule="calibration.count", where="--calibration", hint="Give more data or lower batch_num")
-    return Batches(root, folders, dtypes, written)
+        raise ConvertError(
+            f"{len(written)} batch(es), but batch_num is {batch_num}",
+            rule="calibration.count",
+            where="--calibration",
+            hint="Give more data or lower batch_num",
+        )
+    return Batches(root, folders, input_dtypes(graph), written)
 
 
 def _check_keys(sample: Mapping[str, Any], names: Sequence[str], where: str) -> None:
@@ -165,6 +202,8 @@ def _check_keys(sample: Mapping[str, Any], names: Sequence[str], where: str) -> 
 def _full_batch(held: dict[str, list[Array]], rows: Mapping[str, int]) -> dict[str, Array] | None:
     """Take one batch out of the waiting samples, or None while they are too few."""
     out: dict[str, Array] = {}
+    if not rows:
+        return None
     for name, wanted in rows.items():
         have = sum(array.shape[0] if array.ndim else 1 for array in held[name])
         if have < (wanted if wanted > 0 else 1):
@@ -239,7 +278,12 @@ def search_ranges(
 
         def first(name: str, x: Array) -> None:
             if not finite(name, x):
-                raise ConvertError("the float model gives NaN or infinity here", rule="calibration.activation", where=name, hint="Check the model and the data")
+                raise ConvertError(
+                    "the float model gives NaN or infinity here",
+                    rule="calibration.activation",
+                    where=name,
+                    hint="Check the model and the data",
+                )
             for (value, _), keeper in tails.items():
                 if value == name:
                     pool.submit(lambda k=keeper: k.add(x))  # type: ignore[misc]

@@ -28,7 +28,10 @@ def check_path(text: str, where: str) -> None:
     for character in text:
         if not PATH_RULE.match(character):
             raise ConvertError(
-                f"ATC refuses paths with the character {character!r}: {text!r}", rule="path.characters", where=where, hint="Use letters, digits, _ - . only"
+                f"ATC refuses paths with the character {character!r}: {text!r}",
+                rule="path.characters",
+                where=where,
+                hint="Use letters, digits, _ - . only",
             )
 
 
@@ -72,7 +75,9 @@ def parse_atc(text: str) -> dict[str, str]:
     return flags
 
 
-def atc_command(net: str, shapes: Mapping[str, Sequence[int]], soc: Soc, profile: Profile | None, aipp: AippPlan | None, *, quantised: bool = True) -> AtcCommand:
+def atc_command(
+    net: str, shapes: Mapping[str, Sequence[int]], soc: Soc, profile: Profile | None, aipp: AippPlan | None, *, quantised: bool = True
+) -> AtcCommand:
     """The call that builds the model.
 
     Raises:
@@ -80,7 +85,9 @@ def atc_command(net: str, shapes: Mapping[str, Sequence[int]], soc: Soc, profile
     """
     for name in shapes:
         if ";" in name or '"' in name or "\n" in name:
-            raise ConvertError("ATC's --input_shape cannot carry this input name", rule="atc.name", where=name, hint="Rename the input in the model")
+            raise ConvertError(
+                "ATC's --input_shape cannot carry this input name", rule="atc.name", where=name, hint="Rename the input in the model"
+            )
     model = f"{net}_deploy_model.onnx" if quantised else f"{net}_float_model.onnx"
     flags = [("model", f"./{model}"), ("framework", "5"), ("output", f"./{net}_{'int8' if quantised else 'fp16'}")]
     images = all(len(sizes) == 4 for sizes in shapes.values())

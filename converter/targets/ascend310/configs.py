@@ -84,7 +84,10 @@ class QuantConfig:
         if channel_wise and not layer.channel_wise:
             if explicit:
                 raise ConvertError(
-                    f"channel_wise is true, but {layer.op} takes one weight scale", rule="config.channel_wise", where=layer.name, hint="Set it to false"
+                    f"channel_wise is true, but {layer.op} takes one weight scale",
+                    rule="config.channel_wise",
+                    where=layer.name,
+                    hint="Set it to false",
                 )
             channel_wise = False
         return replace(config, asymmetric=asymmetric and not layer.symmetric_only, channel_wise=channel_wise)
@@ -99,21 +102,36 @@ class QuantConfig:
         for where, names in (("skip_layers", self.skip_layers), ("override_layer_configs", tuple(self.by_name))):
             for name in names:
                 if name not in node_types:
-                    raise ConvertError(f"the model has no layer {name!r}", rule="config.layer", where=where, hint=_closest(name, node_types))
+                    raise ConvertError(
+                        f"the model has no layer {name!r}", rule="config.layer", where=where, hint=_closest(name, node_types)
+                    )
                 if name not in known and where != "skip_layers":
                     raise ConvertError(
-                        f"{name!r} ({node_types[name]}) is not quantisable", rule="config.layer", where=where, hint=f"Quantisable: {', '.join(sorted(known)[:8])}"
+                        f"{name!r} ({node_types[name]}) is not quantisable",
+                        rule="config.layer",
+                        where=where,
+                        hint=f"Quantisable: {', '.join(sorted(known)[:8])}",
                     )
         for where, types in (("skip_layer_types", self.skip_layer_types), ("override_layer_types", tuple(self.by_type))):
             for kind in types:
                 if kind not in QUANTISABLE:
-                    raise ConvertError(f"{kind!r} is not a quantisable type", rule="config.type", where=where, hint=f"Types: {', '.join(QUANTISABLE)}")
+                    raise ConvertError(
+                        f"{kind!r} is not a quantisable type", rule="config.type", where=where, hint=f"Types: {', '.join(QUANTISABLE)}"
+                    )
         for tensor in self.tensors:
             if tensor.name not in node_types:
-                raise ConvertError(f"the model has no layer {tensor.name!r}", rule="config.layer", where="tensor_quantize", hint=_closest(tensor.name, node_types))
+                raise ConvertError(
+                    f"the model has no layer {tensor.name!r}",
+                    rule="config.layer",
+                    where="tensor_quantize",
+                    hint=_closest(tensor.name, node_types),
+                )
             if node_types[tensor.name] not in ("MaxPool", "Add"):
                 raise ConvertError(
-                    f"{tensor.name!r} is a {node_types[tensor.name]}", rule="config.tensor", where="tensor_quantize", hint="Only MaxPool and Add take it"
+                    f"{tensor.name!r} is a {node_types[tensor.name]}",
+                    rule="config.tensor",
+                    where="tensor_quantize",
+                    hint="Only MaxPool and Add take it",
                 )
 
     def skipped(self, layer: Layer) -> str:
@@ -141,7 +159,9 @@ def _short(value: float) -> float:
 
 def _checked_ifmr(params: IfmrParams, where: str) -> IfmrParams:
     def fail(text: str) -> None:
-        raise ConvertError(text, rule="config.range", where=where, hint="AMCT's limits: percentiles in (0.5, 1], 0 < start < end, 0 < step <= end - start")
+        raise ConvertError(
+            text, rule="config.range", where=where, hint="AMCT's limits: percentiles in (0.5, 1], 0 < start < end, 0 < step <= end - start"
+        )
 
     if not (0.5 < params.max_percentile <= 1.0 and 0.5 < params.min_percentile <= 1.0):
         fail(f"percentiles {params.max_percentile}, {params.min_percentile} outside (0.5, 1]")
@@ -158,7 +178,12 @@ def _calibration(message: Any, where: str) -> LayerConfig:
     """LayerConfig of a CalibrationConfig message."""
     for name in ("nuq_quantize", "ada_quantize", "dmq_balancer"):
         if message.HasField(name):
-            raise ConvertError(f"{name} has no form here", rule="config.algorithm", where=where, hint="Remove it; --method rounding adapts the rounding of weights")
+            raise ConvertError(
+                f"{name} has no form here",
+                rule="config.algorithm",
+                where=where,
+                hint="Remove it; --method rounding adapts the rounding of weights",
+            )
     if message.HasField("ifmr_quantize") and message.HasField("hfmg_quantize"):
         raise ConvertError("both ifmr_quantize and hfmg_quantize", rule="config.algorithm", where=where, hint="Keep one")
     config = LayerConfig()
@@ -202,7 +227,12 @@ def read_cfg(text: str, where: str = "--amct-config") -> QuantConfig:
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
-        raise ConvertError(f"cannot parse the configuration: {error}", rule="config.parse", where=where, hint="Fields are those of AMCT's calibration_config") from error
+        raise ConvertError(
+            f"cannot parse the configuration: {error}",
+            rule="config.parse",
+            where=where,
+            hint="Fields are those of AMCT's calibration_config",
+        ) from error
     if message.HasField("nuq_config"):
         raise ConvertError("nuq_config has no form here", rule="config.algorithm", where=where, hint="Remove it")
     if message.batch_num < 1:
@@ -218,7 +248,10 @@ def read_cfg(text: str, where: str = "--amct-config") -> QuantConfig:
         common=_calibration(message.common_config, f"{where} common_config"),
         by_type={o.layer_type: _calibration(o.calibration_config, f"{where} {o.layer_type}") for o in message.override_layer_types},
         by_name={o.layer_name: _calibration(o.calibration_config, f"{where} {o.layer_name}") for o in message.override_layer_configs},
-        tensors=tuple(TensorConfig(t.layer_name, t.input_index, _activation(LayerConfig(), t, f"{where} {t.layer_name}")) for t in message.tensor_quantize),
+        tensors=tuple(
+            TensorConfig(t.layer_name, t.input_index, _activation(LayerConfig(), t, f"{where} {t.layer_name}"))
+            for t in message.tensor_quantize
+        ),
     )
 
 
@@ -232,7 +265,9 @@ def _json_activation(params: Mapping[str, Any], where: str) -> LayerConfig:
     if unknown:
         raise ConvertError(f"unknown key(s) {sorted(unknown)}", rule="config.parse", where=where, hint=f"Known: {sorted(_ACT_KEYS)}")
     if params.get("num_bits", 8) != 8:
-        raise ConvertError(f"{params['num_bits']}-bit activations", rule="config.bits", where=where, hint="The Ascend 310 computes with 8 bits")
+        raise ConvertError(
+            f"{params['num_bits']}-bit activations", rule="config.bits", where=where, hint="The Ascend 310 computes with 8 bits"
+        )
     algorithm = params.get("act_algo", "ifmr")
     if algorithm not in ("ifmr", "hfmg"):
         raise ConvertError(f"act_algo {algorithm!r}", rule="config.algorithm", where=where, hint="Choose ifmr or hfmg")
@@ -262,12 +297,16 @@ def read_json(text: str, where: str = "--amct-config") -> QuantConfig:
         if not isinstance(data, dict):
             raise ValueError("not an object")
     except ValueError as error:
-        raise ConvertError(f"cannot parse the configuration: {error}", rule="config.parse", where=where, hint="Give AMCT's config.json") from error
+        raise ConvertError(
+            f"cannot parse the configuration: {error}", rule="config.parse", where=where, hint="Give AMCT's config.json"
+        ) from error
     if data.get("version", 1) != 1:
         raise ConvertError(f"version {data['version']}", rule="config.parse", where=where, hint="AMCT's config.json has version 1")
     batch_num = data.get("batch_num")
     if batch_num is not None and (not isinstance(batch_num, int) or batch_num < 1):
-        raise ConvertError("batch_num must be a positive integer", rule="config.range", where=where, hint="Give the number of calibration batches")
+        raise ConvertError(
+            "batch_num must be a positive integer", rule="config.range", where=where, hint="Give the number of calibration batches"
+        )
     by_name, listed = {}, set()
     for name, entry in data.items():
         if name in _GLOBAL_KEYS:
@@ -281,11 +320,18 @@ def read_json(text: str, where: str = "--amct-config") -> QuantConfig:
         config = _json_activation(entry.get("activation_quant_params", {}), f"{where} {name}")
         weights = entry.get("weight_quant_params", {})
         if set(weights) - _WTS_KEYS or weights.get("num_bits", 8) != 8 or weights.get("wts_algo", "arq_quantize") != "arq_quantize":
-            raise ConvertError(f"weight_quant_params {weights}", rule="config.algorithm", where=f"{where} {name}", hint="8-bit arq_quantize is the only form here")
+            raise ConvertError(
+                f"weight_quant_params {weights}",
+                rule="config.algorithm",
+                where=f"{where} {name}",
+                hint="8-bit arq_quantize is the only form here",
+            )
         by_name[name] = replace(config, channel_wise=weights.get("channel_wise"))
         listed.add(name)
     tensors = tuple(
-        TensorConfig(t["layer_name"], t["input_index"], _json_activation(t.get("activation_quant_params", {}), f"{where} {t['layer_name']}"))
+        TensorConfig(
+            t["layer_name"], t["input_index"], _json_activation(t.get("activation_quant_params", {}), f"{where} {t['layer_name']}")
+        )
         for t in data.get("tensor_quantize", [])
     )
     return QuantConfig(
@@ -310,7 +356,9 @@ def read_config(path: str | Path) -> QuantConfig:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConvertError(f"cannot read the file: {error}", rule="config.missing", where=str(path), hint="Give AMCT's .cfg or config.json") from error
+        raise ConvertError(
+            f"cannot read the file: {error}", rule="config.missing", where=str(path), hint="Give AMCT's .cfg or config.json"
+        ) from error
     return read_json(text, str(path)) if path.suffix == ".json" else read_cfg(text, str(path))
 
 
@@ -359,9 +407,7 @@ def write_cfg(config: QuantConfig, batch_num: int, skipped: Sequence[str], versi
     return str(text_format.MessageToString(message))
 
 
-def write_json(
-    config: QuantConfig, batch_num: int, layers: Sequence[tuple[Layer, LayerConfig, bool]], version: str
-) -> str:
+def write_json(config: QuantConfig, batch_num: int, layers: Sequence[tuple[Layer, LayerConfig, bool]], version: str) -> str:
     """config.json in AMCT's own formatting; ``layers``: (layer, resolved settings, quantised) in graph order."""
     later = AMCT_VERSIONS[version]
     out: dict[str, Any] = {"version": 1, "batch_num": batch_num, "activation_offset": config.activation_offset}
@@ -374,7 +420,11 @@ def write_json(
     for layer, resolved, enabled in layers:
         weights: dict[str, Any] = {"num_bits": 8} if later else {}
         weights |= {"wts_algo": "arq_quantize", "channel_wise": bool(resolved.channel_wise)}
-        out[layer.name] = {"quant_enable": enabled, "activation_quant_params": _json_params(resolved, later), "weight_quant_params": weights}
+        out[layer.name] = {
+            "quant_enable": enabled,
+            "activation_quant_params": _json_params(resolved, later),
+            "weight_quant_params": weights,
+        }
     return json.dumps(out, indent=4, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
@@ -382,8 +432,15 @@ def _json_params(config: LayerConfig, later: bool) -> dict[str, Any]:
     params: dict[str, Any] = {"num_bits": 8} if later else {}
     if config.algorithm == "hfmg":
         if not later:
-            raise ConvertError("hfmg needs AMCT 6 or newer", rule="config.version", where="--amct-version", hint="Choose a newer version or ifmr")
-        return {**params, "act_algo": "hfmg", "num_of_bins": config.bins, **({} if config.asymmetric is None else {"asymmetric": config.asymmetric})}
+            raise ConvertError(
+                "hfmg needs AMCT 6 or newer", rule="config.version", where="--amct-version", hint="Choose a newer version or ifmr"
+            )
+        return {
+            **params,
+            "act_algo": "hfmg",
+            "num_of_bins": config.bins,
+            **({} if config.asymmetric is None else {"asymmetric": config.asymmetric}),
+        }
     params |= {"max_percentile": config.ifmr.max_percentile, "min_percentile": config.ifmr.min_percentile}
     params |= {"search_range": [config.ifmr.search_start, config.ifmr.search_end], "search_step": config.ifmr.search_step}
     if later:

@@ -53,6 +53,7 @@ class _Plan:
     profile: Profile | None
     soc: Soc
     fixed: dict[str, Factors]
+    batch: int | None
 
 
 def convert_ascend310(
@@ -113,7 +114,12 @@ def convert_ascend310(
     net = _net_name(model, name)
     _check_folder(folder)
     if amct_version not in configs.AMCT_VERSIONS:
-        raise ConvertError(f"unknown version {amct_version!r}", rule="amct.version", where="--amct-version", hint=f"Known: {', '.join(configs.AMCT_VERSIONS)}")
+        raise ConvertError(
+            f"unknown version {amct_version!r}",
+            rule="amct.version",
+            where="--amct-version",
+            hint=f"Known: {', '.join(configs.AMCT_VERSIONS)}",
+        )
     methods = parse_method(method)
     plan = _plan(model, soc, input_shape, batch, (dynamic_batch, dynamic_image_size, dynamic_dims), opset, skip, amct_config, record)
     if batch_num is not None:
@@ -123,10 +129,14 @@ def convert_ascend310(
     try:
         content = partial / folder.name
         content.mkdir()
-        data = _fill(plan, content, net, calibration, preprocess, aipp, methods, method, amct_version, max_samples, compression, quiet, runner)
+        data = _fill(
+            plan, content, net, calibration, preprocess, aipp, methods, method, amct_version, max_samples, compression, quiet, runner
+        )
         _swap(content, folder)
     except OSError as error:
-        raise ConvertError(f"cannot write ({error.strerror or error})", rule="output.write", where=str(folder), hint="Check rights and free space") from error
+        raise ConvertError(
+            f"cannot write ({error.strerror or error})", rule="output.write", where=str(folder), hint="Check rights and free space"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return report.AscendReport(folder, net, data)
@@ -142,7 +152,12 @@ def _check_folder(folder: Path) -> None:
     if not folder.resolve().parent.is_dir():
         raise ConvertError("the folder does not exist", rule="output.folder", where=str(folder.resolve().parent), hint="Create it first")
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and report.read_report(folder) is None)):
-        raise ConvertError("it exists and no earlier conversion wrote it", rule="output.exists", where=str(folder), hint="Choose another folder, or remove it yourself")
+        raise ConvertError(
+            "it exists and no earlier conversion wrote it",
+            rule="output.exists",
+            where=str(folder),
+            hint="Choose another folder, or remove it yourself",
+        )
 
 
 def _swap(content: Path, folder: Path) -> None:
@@ -166,7 +181,9 @@ def _plan(
 ) -> _Plan:
     chip = find_soc(soc)
     profile = parse_profile(*dynamic)
-    config = QuantConfig() if amct_config is None else amct_config if isinstance(amct_config, QuantConfig) else configs.read_config(amct_config)
+    config = (
+        QuantConfig() if amct_config is None else amct_config if isinstance(amct_config, QuantConfig) else configs.read_config(amct_config)
+    )
     prepared = prepare(
         model,
         target_opset=opset,
@@ -181,7 +198,9 @@ def _plan(
     config = _with_skips(config, skip, layers, types)
     config.check_names(layers, types)
     if config.joint_quant:
-        prepared.warnings.append("joint_quant is on in the configuration, but shared scales of Add inputs are not applied: layers are quantised one by one")
+        prepared.warnings.append(
+            "joint_quant is on in the configuration, but shared scales of Add inputs are not applied: layers are quantised one by one"
+        )
     float_layers = dict(reasons)
     chosen = []
     for layer in layers:
@@ -195,10 +214,12 @@ def _plan(
         chosen = [layer for layer in chosen if layer.name in fixed]
     if not chosen:
         raise ConvertError(
-            "no layer can be quantised", rule="layers.none", hint="Reasons: " + "; ".join(f"{n}: {r}" for n, r in list(float_layers.items())[:5]) or "the model has no Conv, Gemm or MatMul"
+            "no layer can be quantised",
+            rule="layers.none",
+            hint="Reasons: " + "; ".join(f"{n}: {r}" for n, r in list(float_layers.items())[:5]) or "the model has no Conv, Gemm or MatMul",
         )
     resolved = {layer.name: config.resolve(layer) for layer in layers}
-    return _Plan(prepared, chosen, resolved, float_layers, config, profile, chip, fixed)
+    return _Plan(prepared, chosen, resolved, float_layers, config, profile, chip, fixed, batch)
 
 
 def _with_skips(config: QuantConfig, skip: Sequence[str], layers: Sequence[Layer], types: Mapping[str, str]) -> QuantConfig:
@@ -214,7 +235,9 @@ def _with_skips(config: QuantConfig, skip: Sequence[str], layers: Sequence[Layer
                 raise ConvertError(f"not a regular expression: {error}", rule="config.layer", where=f"--skip {entry}") from error
             found = [layer.name for layer in layers if pattern.search(layer.name)]
             if not found:
-                raise ConvertError("no quantisable layer matches", rule="config.layer", where=f"--skip {entry}", hint="Layer names are ONNX node names")
+                raise ConvertError(
+                    "no quantisable layer matches", rule="config.layer", where=f"--skip {entry}", hint="Layer names are ONNX node names"
+                )
             names += found
         else:
             names.append(entry)
@@ -229,7 +252,9 @@ def _fixed_factors(prepared: Prepared, layers: Sequence[Layer], record: Any, flo
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConvertError(f"cannot read the record: {error}", rule="record.missing", where=str(path), hint="Give AMCT's record.txt") from error
+            raise ConvertError(
+                f"cannot read the record: {error}", rule="record.missing", where=str(path), hint="Give AMCT's record.txt"
+            ) from error
         out = read_record(text, layers, str(path))
         missing = "the record does not hold it"
     elif prepared.is_qdq:
@@ -278,7 +303,7 @@ def _fill(
     camera = _aipp_plan(plan, aipp, preprocess)
     batches = None
     if calibration is not None:
-        data = open_data(calibration, graph, shapes, plan.profile, preprocess, max_samples)
+        data = open_data(calibration, graph, shapes, plan.profile, preprocess, max_samples, plan.batch)
         batches = write_batches(data, graph, shapes, folder / "calibration", plan.config.batch_num, plan.profile)
     model = graph.to_model()
     run = runner or NumpyRunner(model)
@@ -288,7 +313,9 @@ def _fill(
     quantised = [overrides.get(entry.layer.name, lambda q: q)(entry) for entry in quantised]
     warnings += range_warnings(quantised, plan.soc.dequant)
     if any(entry.layer.op == "AveragePool" for entry in quantised):
-        warnings.append("AveragePool in int8: how the chip rounds its mean is not published; leave it in float with --skip type:AveragePool if in doubt")
+        warnings.append(
+            "AveragePool in int8: how the chip rounds its mean is not published; leave it in float with --skip type:AveragePool if in doubt"
+        )
     deploy = deploy_graph(graph, quantised, tensors)
     fake = fake_quant_graph(deploy)
     for kind, content in (("float", graph), ("deploy", deploy), ("fake_quant", fake)):
@@ -318,7 +345,10 @@ def _aipp_plan(plan: _Plan, aipp: Any, preprocess: Any) -> aipp_module.AippPlan 
         steps = table if isinstance(table, Preprocess) else Preprocess()
     elif isinstance(preprocess, Preprocess) and (preprocess.mean, preprocess.std, preprocess.channels) != (own.mean, own.std, own.channels):
         raise ConvertError(
-            "the camera file and the preprocessing disagree about mean, std or channels", rule="aipp.preprocess", where="--aipp", hint="Say it in one place"
+            "the camera file and the preprocessing disagree about mean, std or channels",
+            rule="aipp.preprocess",
+            where="--aipp",
+            hint="Say it in one place",
         )
     made = aipp_module.make_aipp(plan.prepared.graph, plan.prepared.shapes, camera, steps or Preprocess(), plan.profile)
     plan.prepared.notes += made.notes
@@ -351,7 +381,9 @@ def _factors(plan: _Plan, runner: FloatRunner, batches: Batches | None, quiet: b
     found = {}
     if searches or extra:
         if batches is None:
-            raise ConvertError("tensor_quantize needs calibration data", rule="calibration.missing", where="--calibration", hint="Give data")
+            raise ConvertError(
+                "tensor_quantize needs calibration data", rule="calibration.missing", where="--calibration", hint="Give data"
+            )
         found = search_ranges([*searches.values(), *extra.values()], runner, batches, _sizes(plan), quiet=quiet)
     factors = dict(plan.fixed)
     for layer in plan.layers:
@@ -382,18 +414,30 @@ def _write_texts(
     skipped = [layer.name for layer in all_layers if layer.name not in quantised_names]
     texts = {
         f"{net}_record.txt": write_record(quantised, tensors),
-        f"{net}_quant.cfg": configs.write_cfg(replace(plan.config, by_name={n: c for n, c in plan.config.by_name.items() if n in quantised_names}), count, skipped, amct_version),
+        f"{net}_quant.cfg": configs.write_cfg(
+            replace(plan.config, by_name={n: c for n, c in plan.config.by_name.items() if n in quantised_names}),
+            count,
+            skipped,
+            amct_version,
+        ),
         "config.json": configs.write_json(
             plan.config, count, [(layer, plan.resolved[layer.name], layer.name in quantised_names) for layer in all_layers], amct_version
         ),
         "atc.sh": commands.atc_script(net, shapes, plan.soc, plan.profile, camera),
-        "run_on_board.md": commands.board_page(net, shapes, dtypes, folders, [v.name for v in graph.outputs], plan.soc, plan.profile, camera),
+        "run_on_board.md": commands.board_page(
+            net, shapes, dtypes, folders, [v.name for v in graph.outputs], plan.soc, plan.profile, camera
+        ),
     }
     if camera is not None:
         texts["insert_op.cfg"] = camera.text
     if compression:
         if batches is None or plan.profile is not None:
-            raise ConvertError("ATC's own calibration needs data and static shapes", rule="compression.data", where="--compression", hint="Give --calibration and a static shape")
+            raise ConvertError(
+                "ATC's own calibration needs data and static shapes",
+                rule="compression.data",
+                where="--compression",
+                hint="Give --calibration and a static shape",
+            )
         texts["compression_optimize.cfg"] = compression_config(net, shapes, folders, plan.soc)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -418,7 +462,9 @@ def _report(
     folders = batches.folders if batches is not None else {}
     for value in graph.inputs:
         kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
-        inputs.append({"name": value.name, "shape": plan.prepared.shapes[value.name], "dtype": str(kind), "calibration": folders.get(value.name, "")})
+        inputs.append(
+            {"name": value.name, "shape": plan.prepared.shapes[value.name], "dtype": str(kind), "calibration": folders.get(value.name, "")}
+        )
     return {
         **report.MARK,
         "format": 1,
@@ -428,6 +474,7 @@ def _report(
         "opset": graph.opset,
         "method": method,
         "amct_version": amct_version,
+        "batch": plan.batch,
         "batch_num": len(batches) if batches is not None else 0,
         "batch_shapes": batches.shapes if batches is not None and plan.profile is not None else [],
         "inputs": inputs,

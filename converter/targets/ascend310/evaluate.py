@@ -318,9 +318,7 @@ class Executor:
                 results = step.evaluator.run(step.outputs, {name: values[name] for name in step.inputs})
             except Exception as error:
                 shapes = ", ".join(f"{name} {list(values[name].shape)}" for name in step.inputs)
-                raise ConvertError(
-                    f"{step.node.op_type} failed on {shapes}: {error}", rule="evaluate.run", where=step.node.name
-                ) from error
+                raise ConvertError(f"{step.node.op_type} failed on {shapes}: {error}", rule="evaluate.run", where=step.node.name) from error
             for name, result in zip(step.outputs, results, strict=True):
                 array = np.asarray(result)
                 values[name] = self._adjust(name, array) if self._adjust else array

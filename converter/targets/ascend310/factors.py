@@ -122,7 +122,9 @@ def read_record(text: str, layers: Sequence[Layer], where: str) -> dict[str, Fac
             if layer.symmetric_only and record.value.offset_d:
                 found.append(f"{record.key}: offset_d must be 0 for this layer")
             problems += found
-            out[record.key] = Factors(np.float32(record.value.scale_d), record.value.offset_d, np.array(record.value.scale_w, dtype=np.float32))
+            out[record.key] = Factors(
+                np.float32(record.value.scale_d), record.value.offset_d, np.array(record.value.scale_w, dtype=np.float32)
+            )
     if not message.record:
         problems.append("it holds no layer")
     if problems:

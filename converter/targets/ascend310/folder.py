@@ -63,11 +63,16 @@ class ProducedFolder:
         """
         folder = Path(path)
         if not folder.is_dir():
-            raise ConvertError("no such folder", rule="verify.folder", where=str(folder), hint="Give the folder that convert --target ascend310 wrote")
+            raise ConvertError(
+                "no such folder", rule="verify.folder", where=str(folder), hint="Give the folder that convert --target ascend310 wrote"
+            )
         data = report.read_report(folder)
         if data is None:
             raise ConvertError(
-                f"{report.REPORT_NAME} is missing or not of this target", rule="verify.folder", where=str(folder), hint="Give the folder that convert --target ascend310 wrote"
+                f"{report.REPORT_NAME} is missing or not of this target",
+                rule="verify.folder",
+                where=str(folder),
+                hint="Give the folder that convert --target ascend310 wrote",
             )
         return cls(folder, data)
 

@@ -55,7 +55,9 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
         return ir.to_proto(passes(ir.from_proto(model)).model)
     except Exception as error:
         raise ConvertError(
-            f"the model cannot be simplified: {_first_line(error)}", rule="onnx.fold", hint="Check it with onnx.checker.check_model(full_check=True)"
+            f"the model cannot be simplified: {_first_line(error)}",
+            rule="onnx.fold",
+            hint="Check it with onnx.checker.check_model(full_check=True)",
         ) from error
 
 
@@ -69,7 +71,9 @@ def raise_opset(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
         return onnx.version_converter.convert_version(model, target)
     except Exception as error:
         raise ConvertError(
-            f"cannot move the model up to opset {target}: {_first_line(error)}", rule="opset.raise", hint="Export the model with opset 11, 12 or 13"
+            f"cannot move the model up to opset {target}: {_first_line(error)}",
+            rule="opset.raise",
+            hint="Export the model with opset 11, 12 or 13",
         ) from error
 
 

@@ -116,4 +116,3 @@ class HfmgHistogram:
         """(scale_d, offset_d)."""
         low, high = self.clip_range()
         return asymmetric_factors(low, high) if asymmetric else symmetric_factors(low, high)
-

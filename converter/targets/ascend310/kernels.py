@@ -175,7 +175,13 @@ def max_pool(
 
 
 def average_pool(
-    x: Array, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], pads: Sequence[int], ceil_mode: bool, include_pad: bool
+    x: Array,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    pads: Sequence[int],
+    ceil_mode: bool,
+    include_pad: bool,
 ) -> Array:
     """Mean over each window; padding counts only with ``include_pad`` and then only inside the declared pads. Float dtype of x."""
     out, full = _pool_geometry(x.shape[2:], kernel, strides, dilations, pads, ceil_mode)
@@ -229,7 +235,14 @@ def _cubic_weights(fraction: Array, a: float) -> list[Array]:
 
 
 def resize(
-    x: Array, sizes: Sequence[int], scales: Sequence[float], mode: str, coordinates: str, nearest: str, cubic_a: float, exclude_outside: bool
+    x: Array,
+    sizes: Sequence[int],
+    scales: Sequence[float],
+    mode: str,
+    coordinates: str,
+    nearest: str,
+    cubic_a: float,
+    exclude_outside: bool,
 ) -> Array:
     """ONNX Resize, one axis after the other. Axes whose size and scale do not change are left alone."""
     for axis, (length_out, scale) in enumerate(zip(sizes, scales, strict=True)):

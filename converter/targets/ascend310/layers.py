@@ -95,7 +95,9 @@ def _conv(graph: OnnxGraph, node: onnx.NodeProto, consumers: _Consumers, outputs
         return "its bias is computed at run time"
     group = attrs.get("group", 1)
     channels = weights.shape[0] if node.op_type == "Conv" else weights.shape[1] * group
-    return Layer(node.name, node.op_type, node.input[0], node.input[1], bias, group=group, channels=channels, symmetric_only=weights.ndim == 5)
+    return Layer(
+        node.name, node.op_type, node.input[0], node.input[1], bias, group=group, channels=channels, symmetric_only=weights.ndim == 5
+    )
 
 
 def _gemm(graph: OnnxGraph, node: onnx.NodeProto, consumers: _Consumers, outputs: set[str], producers: _Producers) -> Layer | str:
@@ -148,7 +150,13 @@ def _average_pool(graph: OnnxGraph, node: onnx.NodeProto, consumers: _Consumers,
     if attrs.get("ceil_mode", 0):
         return "ceil_mode"
     pad = producers.get(node.input[0])
-    own = pad is not None and pad.op_type == "Pad" and pad.name == f"{node.name}_pad" and len(consumers[node.input[0]]) == 1 and _zero_pad(graph, pad)
+    own = (
+        pad is not None
+        and pad.op_type == "Pad"
+        and pad.name == f"{node.name}_pad"
+        and len(consumers[node.input[0]]) == 1
+        and _zero_pad(graph, pad)
+    )
     x = pad.input[0] if own and pad is not None else node.input[0]
     return Layer(node.name, "AveragePool", x, pad=pad.name if own and pad is not None else "", symmetric_only=True)
 

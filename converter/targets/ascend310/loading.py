@@ -36,7 +36,10 @@ def load_model(model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:
         raise ConvertError(
-            "this is not an ONNX model", rule="model.parse", where=str(path), hint="Export the network to ONNX (MindSpore: file_format='ONNX')"
+            "this is not an ONNX model",
+            rule="model.parse",
+            where=str(path),
+            hint="Export the network to ONNX (MindSpore: file_format='ONNX')",
         ) from error
     if not proto.graph.node:
         raise ConvertError("the model has no nodes", rule="model.empty", where=str(path), hint="The file may be truncated; export it again")
@@ -45,12 +48,17 @@ def load_model(model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
         for entry in tensor.external_data:
             if entry.key == "location" and not (root / entry.value).resolve().is_relative_to(root):
                 raise ConvertError(
-                    f"external data {entry.value!r} lies outside the model's folder", rule="model.external", where=tensor.name, hint="Keep the data beside the model"
+                    f"external data {entry.value!r} lies outside the model's folder",
+                    rule="model.external",
+                    where=tensor.name,
+                    hint="Keep the data beside the model",
                 )
     try:
         onnx.load_external_data_for_model(proto, str(root))
     except Exception as error:
-        raise ConvertError(f"external data cannot be read: {error}", rule="model.external", where=str(path), hint="Keep the data files beside the model") from error
+        raise ConvertError(
+            f"external data cannot be read: {error}", rule="model.external", where=str(path), hint="Keep the data files beside the model"
+        ) from error
     return proto
 
 
@@ -64,10 +72,17 @@ def _tensors(model: onnx.ModelProto) -> list[TensorProto]:
 def check_interface(graph: OnnxGraph) -> None:
     """ATC needs at least one input and output (E16001), tensors only, and numbers only."""
     if not graph.inputs or not graph.outputs:
-        raise ConvertError("the model has no input or no output", rule="model.interface", hint="ATC stops with E16001; export the model with both")
+        raise ConvertError(
+            "the model has no input or no output", rule="model.interface", hint="ATC stops with E16001; export the model with both"
+        )
     for value in [*graph.inputs, *graph.outputs]:
         if not value.type.HasField("tensor_type"):
-            raise ConvertError("sequences, maps and optionals have no form on the chip", rule="model.interface", where=value.name, hint="Export plain tensors")
+            raise ConvertError(
+                "sequences, maps and optionals have no form on the chip",
+                rule="model.interface",
+                where=value.name,
+                hint="Export plain tensors",
+            )
 
 
 def to_float32(graph: OnnxGraph, notes: list[str]) -> None:
@@ -95,7 +110,11 @@ def to_float32(graph: OnnxGraph, notes: list[str]) -> None:
     graph.inits = {name: convert(array, name) for name, array in graph.inits.items()}
     for node in graph.nodes:
         for attribute in node.attribute:
-            if node.op_type in ("Cast", "RandomNormal", "RandomUniform", "EyeLike") and attribute.name in ("to", "dtype") and attribute.i in _HALF:
+            if (
+                node.op_type in ("Cast", "RandomNormal", "RandomUniform", "EyeLike")
+                and attribute.name in ("to", "dtype")
+                and attribute.i in _HALF
+            ):
                 attribute.i = TensorProto.FLOAT
                 changed += 1
             if attribute.HasField("t") and attribute.t.data_type in _HALF:
@@ -107,5 +126,3 @@ def to_float32(graph: OnnxGraph, notes: list[str]) -> None:
             changed += 1
     if changed:
         notes.append(f"{changed} float16, bfloat16 or float64 tensors became float32; the chip computes in float16 by itself")
-
-

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`--method`: improvements over AMCT's search whose result the deploy form can carry, joined by ``+``.
 
-  amct      IFMR/HFMG and ARQ as AMCT defines them, nothing else (default)
-  mse       ranges and weight scales that minimise the mean squared error: both ends of the activation range move, and each channel's
-            scale is searched from 0.5 to 1.0 of the largest weight
-  rounding  weights are rounded one input after the other; each rounding error is spread over the inputs still to come, weighted by how
-            they vary together on the calibration data (second-order error feedback)
-  bias      the bias takes up the mean shift that quantisation causes in each channel
+amct      IFMR/HFMG and ARQ as AMCT defines them, nothing else (default)
+mse       ranges and weight scales that minimise the mean squared error: both ends of the activation range move, and each channel's
+          scale is searched from 0.5 to 1.0 of the largest weight
+rounding  weights are rounded one input after the other; each rounding error is spread over the inputs still to come, weighted by how
+          they vary together on the calibration data (second-order error feedback)
+bias      the bias takes up the mean shift that quantisation causes in each channel
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def parse_method(text: str) -> frozenset[str]:
     names = {name for name in text.split("+") if name}
     unknown = sorted(names - set(METHODS))
     if unknown or not names:
-        raise ConvertError(f"unknown method {text!r}", rule="method.unknown", where="--method", hint=f"Known: {', '.join(METHODS)}, joined by +")
+        raise ConvertError(
+            f"unknown method {text!r}", rule="method.unknown", where="--method", hint=f"Known: {', '.join(METHODS)}, joined by +"
+        )
     return frozenset(names - {"amct"})
 
 
@@ -71,7 +73,9 @@ def apply_methods(
     if not methods:
         return factors, {}
     if batches is None:
-        raise ConvertError("this method needs calibration data", rule="method.data", where="--method", hint="Give --calibration, or --method amct")
+        raise ConvertError(
+            "this method needs calibration data", rule="method.data", where="--method", hint="Give --calibration, or --method amct"
+        )
     overrides: dict[str, Override] = {}
 
     def passes(text: str, visit: Callable[[str, Array], None]) -> None:
@@ -113,7 +117,9 @@ def _override(weights: Array | None, shift: Array | None) -> Override:
 # -- mse ---------------------------------------------------------------------------------------------------------------------------
 
 
-def _mse(graph: OnnxGraph, layers: Sequence[Layer], factors: dict[str, Factors], resolved: Mapping[str, LayerConfig], passes: Any) -> dict[str, Factors]:
+def _mse(
+    graph: OnnxGraph, layers: Sequence[Layer], factors: dict[str, Factors], resolved: Mapping[str, LayerConfig], passes: Any
+) -> dict[str, Factors]:
     ranges: dict[str, tuple[np.float32, np.float32]] = {}
 
     def widen(name: str, x: Array) -> None:
@@ -187,7 +193,9 @@ def _columns(graph: OnnxGraph, layer: Layer, x: Array) -> Array:
 
 def _rounded(graph: OnnxGraph, layers: Sequence[Layer], factors: Mapping[str, Factors], passes: Any) -> dict[str, Array]:
     fitting = [
-        layer for layer in layers if layer.op in ("Conv", "Gemm", "MatMul") and channels_first(layer.op, graph.inits[layer.weight], layer.group).shape[1] <= _LARGEST
+        layer
+        for layer in layers
+        if layer.op in ("Conv", "Gemm", "MatMul") and channels_first(layer.op, graph.inits[layer.weight], layer.group).shape[1] <= _LARGEST
     ]
     moments: dict[str, Array] = {}
 
@@ -226,7 +234,9 @@ def _feedback(graph: OnnxGraph, layer: Layer, factors: Factors, moments: Array) 
 # -- bias --------------------------------------------------------------------------------------------------------------------------
 
 
-def _shifts(graph: OnnxGraph, layers: Sequence[Layer], factors: Mapping[str, Factors], rounded: Mapping[str, Array], passes: Any) -> dict[str, Array]:
+def _shifts(
+    graph: OnnxGraph, layers: Sequence[Layer], factors: Mapping[str, Factors], rounded: Mapping[str, Array], passes: Any
+) -> dict[str, Array]:
     """Mean over data and positions of (float output - quantised output), per channel. Layers are linear: the mean input is enough."""
     fitting = [layer for layer in layers if layer.bias and graph.shape(layer.x) is not None]
     sums: dict[str, tuple[Array, Array]] = {}
@@ -255,7 +265,9 @@ def _shifts(graph: OnnxGraph, layers: Sequence[Layer], factors: Mapping[str, Fac
             codes = quantise_weights(layer.op, graph.inits[layer.weight], factors[layer.name].scale_w, layer.group)
         restored = codes.astype(np.float64) * spread(layer.op, factors[layer.name].scale_w.astype(np.float64), weights, layer.group)
         difference = _linear(graph, layer, real, weights) - _linear(graph, layer, coded, restored)
-        out[layer.name] = difference.mean(axis=tuple(i for i in range(difference.ndim) if i != (1 if difference.ndim > 2 else difference.ndim - 1)))
+        out[layer.name] = difference.mean(
+            axis=tuple(i for i in range(difference.ndim) if i != (1 if difference.ndim > 2 else difference.ndim - 1))
+        )
     return out
 
 

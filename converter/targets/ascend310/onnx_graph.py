@@ -165,7 +165,10 @@ class OnnxGraph:
             if len(rest) == len(pending):
                 missing = sorted({name for node in rest for name in node.input if name and name not in known})
                 raise ConvertError(
-                    f"no node makes {', '.join(missing[:5])}", rule="onnx.order", where=rest[0].name, hint="Check the model with onnx.checker"
+                    f"no node makes {', '.join(missing[:5])}",
+                    rule="onnx.order",
+                    where=rest[0].name,
+                    hint="Check the model with onnx.checker",
                 )
             pending = rest
         self.nodes = ordered
@@ -184,7 +187,9 @@ class OnnxGraph:
                 graph.input.append(helper.make_tensor_value_info(name, kind, list(array.shape)))
         for value in self.outputs:
             graph.output.append(helper.make_empty_tensor_value_info(value.name))
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=self.ir_version)
+        foreign = sorted({node.domain for node in self.nodes} - {"", "ai.onnx"})
+        imports = [helper.make_opsetid("", self.opset), *(helper.make_opsetid(domain, 1) for domain in foreign)]
+        model = helper.make_model(graph, opset_imports=imports, ir_version=self.ir_version)
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
         self.types = {}
         for value in [*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output]:
@@ -239,7 +244,9 @@ class OnnxGraph:
 
 def _array(tensor: TensorProto) -> Array:
     if tensor.data_type == TensorProto.STRING:
-        raise ConvertError("string tensors are not supported", rule="onnx.string", where=tensor.name, hint="Remove the string part of the model")
+        raise ConvertError(
+            "string tensors are not supported", rule="onnx.string", where=tensor.name, hint="Remove the string part of the model"
+        )
     return numpy_helper.to_array(tensor)
 
 

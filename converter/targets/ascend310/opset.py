@@ -209,7 +209,11 @@ def _swish(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.Nod
     nodes, x = [], node.input[0]
     if alpha != 1.0:
         x = graph.fresh(f"{node.output[0]}_scaled")
-        nodes.append(make_node("Mul", [node.input[0], graph.constant(f"{node.output[0]}_alpha", alpha, np.float32)], [x], graph.fresh(f"{node.name}_scale")))
+        nodes.append(
+            make_node(
+                "Mul", [node.input[0], graph.constant(f"{node.output[0]}_alpha", alpha, np.float32)], [x], graph.fresh(f"{node.name}_scale")
+            )
+        )
     gate = graph.fresh(f"{node.output[0]}_gate")
     nodes.append(make_node("Sigmoid", [x], [gate], graph.fresh(f"{node.name}_gate")))
     nodes.append(make_node("Mul", [node.input[0], gate], list(node.output), node.name))
@@ -290,7 +294,9 @@ def _group_norm(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onn
     if scale.size == groups != channels:
         scale, bias = np.repeat(scale, channels // groups), np.repeat(bias, channels // groups)
     flat = chain.add("Reshape", [node.input[0], graph.constant(f"{node.name}_g", [shape[0], groups, -1], np.int64)])
-    unit = chain.add("InstanceNormalization", [flat, chain.number(np.ones(groups)), chain.number(np.zeros(groups))], epsilon=attrs.get("epsilon", 1e-5))
+    unit = chain.add(
+        "InstanceNormalization", [flat, chain.number(np.ones(groups)), chain.number(np.zeros(groups))], epsilon=attrs.get("epsilon", 1e-5)
+    )
     back = chain.add("Reshape", [unit, graph.constant(f"{node.name}_s", shape, np.int64)])
     affine = (1, channels, *(1,) * (len(shape) - 2))
     scaled = chain.add("Mul", [back, chain.number(scale.reshape(affine))])
@@ -375,7 +381,17 @@ RULES: dict[str, tuple[tuple[int, ...], Rule]] = {
     **{op: ((13,), _axes_to_attribute) for op in ("Squeeze", "Unsqueeze", "ReduceSum")},
     **{
         op: ((18,), _axes_to_attribute)
-        for op in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
+        for op in (
+            "ReduceMean",
+            "ReduceMax",
+            "ReduceMin",
+            "ReduceProd",
+            "ReduceL1",
+            "ReduceL2",
+            "ReduceLogSum",
+            "ReduceLogSumExp",
+            "ReduceSumSquare",
+        )
     },
     "Split": ((13, 18), _split),
     "Softmax": ((13,), _softmax),
@@ -440,7 +456,14 @@ def lower_opset(graph: OnnxGraph, target: int) -> list[Problem]:
     nodes: list[onnx.NodeProto] = []
     for node in graph.nodes:
         if node.domain not in ("", "ai.onnx"):
-            problems.append(Problem(node.name, f"{node.domain}.{node.op_type}", "operators of other domains are unknown to ATC", "Export with standard operators only"))
+            problems.append(
+                Problem(
+                    node.name,
+                    f"{node.domain}.{node.op_type}",
+                    "operators of other domains are unknown to ATC",
+                    "Export with standard operators only",
+                )
+            )
             continue
         versions, rule = RULES.get(node.op_type, ((), _generic))
         try:

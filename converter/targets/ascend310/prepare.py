@@ -105,7 +105,9 @@ def _simplify(graph: OnnxGraph, functions: list[onnx.FunctionProto], imports: li
     model.functions.extend(functions)
     model.opset_import.extend(imports)
     simple = OnnxGraph(folding.fold(model))
-    if [v.name for v in simple.inputs] != [v.name for v in graph.inputs] or [v.name for v in simple.outputs] != [v.name for v in graph.outputs]:
+    if [v.name for v in simple.inputs] != [v.name for v in graph.inputs] or [v.name for v in simple.outputs] != [
+        v.name for v in graph.outputs
+    ]:
         raise ConvertError("simplifying changed the model's inputs or outputs", rule="onnx.fold", hint="Please report this model")
     simple.ir_version = min(simple.ir_version, 8)
     return simple
@@ -137,5 +139,8 @@ def _check_skip(graph: OnnxGraph, skip: Collection[str]) -> None:
     for name in skip:
         if name not in names:
             raise ConvertError(
-                f"the model has no layer {name!r}", rule="config.layer", where="skip_fusion_layers", hint="Layer names are ONNX node names; see report.json"
+                f"the model has no layer {name!r}",
+                rule="config.layer",
+                where="skip_fusion_layers",
+                hint="Layer names are ONNX node names; see report.json",
             )

@@ -56,7 +56,10 @@ def parse_input_shape(value: str | Mapping[str, Sequence[int]] | None) -> dict[s
             name, colon, dims = part.strip().rpartition(":")
             if not colon or not name:
                 raise ConvertError(
-                    f"cannot read {part!r}", rule="shape.format", where="--input-shape", hint='Write "name:1,3,224,224;other:1,10" (ATC: E10002)'
+                    f"cannot read {part!r}",
+                    rule="shape.format",
+                    where="--input-shape",
+                    hint='Write "name:1,3,224,224;other:1,10" (ATC: E10002)',
                 )
             try:
                 rows.append((name, [int(dim) for dim in dims.split(",")] if dims.strip() else []))
@@ -90,7 +93,9 @@ def _sizes(text: str, flag: str) -> tuple[int, ...]:
     except ValueError:
         sizes = ()
     if not sizes or min(sizes) < 1:
-        raise ConvertError(f"cannot read {text!r}", rule="dynamic.format", where=flag, hint="Write positive integers: 1,2,4 or 224,224;448,448")
+        raise ConvertError(
+            f"cannot read {text!r}", rule="dynamic.format", where=flag, hint="Write positive integers: 1,2,4 or 224,224;448,448"
+        )
     return sizes
 
 
@@ -155,12 +160,20 @@ def _resolve(
     declared = shape_of(value)
     if declared is None:
         if wanted is None:
-            raise ConvertError("the model does not say this input's shape", rule="shape.unknown", where=value.name, hint=f'Give --input-shape "{value.name}:…"')
+            raise ConvertError(
+                "the model does not say this input's shape",
+                rule="shape.unknown",
+                where=value.name,
+                hint=f'Give --input-shape "{value.name}:…"',
+            )
         declared = [None] * len(wanted)
     if wanted is not None:
         if len(wanted) != len(declared):
             raise ConvertError(
-                f"--input-shape gives {len(wanted)} sizes, the model has {len(declared)}", rule="shape.rank", where=value.name, hint="ATC: E10049"
+                f"--input-shape gives {len(wanted)} sizes, the model has {len(declared)}",
+                rule="shape.rank",
+                where=value.name,
+                hint="ATC: E10049",
             )
         for axis, (dim, size) in enumerate(zip(declared, wanted, strict=True)):
             if isinstance(dim, int) and dim > 0 and size not in (dim, -1) and not (axis == 0 and batch is None):
@@ -179,7 +192,10 @@ def _resolve(
             notes.append(f"input {value.name}: the dynamic batch was set to 1; --batch N chooses another")
     elif sizes and batch is not None and profile is None and sizes[0] != batch:
         raise ConvertError(
-            f"--batch {batch}, but the model fixes the first axis at {sizes[0]}", rule="shape.batch", where=value.name, hint="Leave --batch out"
+            f"--batch {batch}, but the model fixes the first axis at {sizes[0]}",
+            rule="shape.batch",
+            where=value.name,
+            hint="Leave --batch out",
         )
     return sizes
 
@@ -189,7 +205,10 @@ def _check_profile(inputs: list[tuple[str, list[int]]], profile: Profile) -> Non
     open_axes = [(name, axis, len(sizes)) for name, sizes in inputs for axis, size in enumerate(sizes) if size == -1]
     if not open_axes:
         raise ConvertError(
-            "no input has a dynamic axis", rule="dynamic.static", where=profile.ours, hint='Mark the axis with -1: --input-shape "name:-1,3,224,224"'
+            "no input has a dynamic axis",
+            rule="dynamic.static",
+            where=profile.ours,
+            hint='Mark the axis with -1: --input-shape "name:-1,3,224,224"',
         )
     allowed = {"dynamic_batch_size": (0,), "dynamic_image_size": (2, 3)}.get(profile.flag)
     for name, axis, rank in open_axes:
@@ -220,11 +239,18 @@ def apply_shapes(
     names = [value.name for value in graph.inputs]
     for name in input_shape:
         if name not in names:
-            raise ConvertError(f"the model has no input {name!r}", rule="shape.name", where="--input-shape", hint=f"Inputs: {', '.join(names)}")
+            raise ConvertError(
+                f"the model has no input {name!r}", rule="shape.name", where="--input-shape", hint=f"Inputs: {', '.join(names)}"
+            )
     if batch is not None and batch < 1:
         raise ConvertError(f"{batch} is not a batch size", rule="shape.batch", where="--batch", hint="Give a positive integer")
     if batch is not None and profile is not None:
-        raise ConvertError("a fixed batch and dynamic profiles exclude each other", rule="dynamic.exclusive", where="--batch", hint=f"Drop --batch or {profile.ours}")
+        raise ConvertError(
+            "a fixed batch and dynamic profiles exclude each other",
+            rule="dynamic.exclusive",
+            where="--batch",
+            hint=f"Drop --batch or {profile.ours}",
+        )
     out: dict[str, list[int]] = {}
     for value in graph.inputs:
         sizes = _resolve(value, input_shape.get(value.name), batch, profile, notes)

@@ -48,11 +48,15 @@ def _scale_zero(graph: OnnxGraph, node: onnx.NodeProto) -> tuple[Array, Array]:
     scale = graph.inits.get(node.input[1])
     zero = graph.inits.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
     if scale is None or (len(node.input) > 2 and node.input[2] and zero is None):
-        raise ConvertError("scale or zero point is computed at run time", rule="qdq.constant", where=node.name, hint="Quantise with static factors")
+        raise ConvertError(
+            "scale or zero point is computed at run time", rule="qdq.constant", where=node.name, hint="Quantise with static factors"
+        )
     if zero is None:
         zero = np.zeros(scale.shape, dtype=np.uint8 if node.op_type == "QuantizeLinear" else np.int8)
     if zero.dtype not in (np.int8, np.uint8, np.int32):
-        raise ConvertError(f"{zero.dtype} codes are not 8-bit", rule="qdq.type", where=node.name, hint="The chip takes int8 layers; quantise to 8 bits")
+        raise ConvertError(
+            f"{zero.dtype} codes are not 8-bit", rule="qdq.type", where=node.name, hint="The chip takes int8 layers; quantise to 8 bits"
+        )
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         raise ConvertError("scales must be positive and finite", rule="qdq.scale", where=node.name, hint="Quantise the model again")
     return scale.astype(np.float32), zero
@@ -98,13 +102,19 @@ def extract(graph: OnnxGraph, notes: list[str]) -> _Found:
             maker = producers.get(node.input[0])
             if maker is None or maker.op_type != "QuantizeLinear":
                 raise ConvertError(
-                    "DequantizeLinear without QuantizeLinear in front", rule="qdq.pair", where=node.name, hint="Only QDQ models with pairs are accepted"
+                    "DequantizeLinear without QuantizeLinear in front",
+                    rule="qdq.pair",
+                    where=node.name,
+                    hint="Only QDQ models with pairs are accepted",
                 )
             scale, zero = _scale_zero(graph, node)
             other_scale, other_zero = _scale_zero(graph, maker)
             if scale.size != 1 or not np.array_equal(scale, other_scale) or not np.array_equal(zero.astype(int), other_zero.astype(int)):
                 raise ConvertError(
-                    "the factors of a Quantize/Dequantize pair differ or are not one per tensor", rule="qdq.pair", where=node.name, hint="Quantise again"
+                    "the factors of a Quantize/Dequantize pair differ or are not one per tensor",
+                    rule="qdq.pair",
+                    where=node.name,
+                    hint="Quantise again",
                 )
             offset = int(zero.ravel()[0]) - (128 if zero.dtype == np.uint8 else 0)
             source = replace.get(maker.input[0], maker.input[0])
@@ -133,7 +143,9 @@ def _keep_outputs(graph: OnnxGraph, replace: dict[str, str]) -> None:
     """A graph output that was a DequantizeLinear keeps its name through an Identity."""
     for value in graph.outputs:
         if value.name in replace:
-            graph.nodes.append(onnx.helper.make_node("Identity", [replace[value.name]], [value.name], name=graph.fresh(f"{value.name}_identity")))
+            graph.nodes.append(
+                onnx.helper.make_node("Identity", [replace[value.name]], [value.name], name=graph.fresh(f"{value.name}_identity"))
+            )
 
 
 def by_layer(graph: OnnxGraph, found: _Found) -> dict[str, QdqFactors]:

@@ -46,7 +46,12 @@ def quantise_layer(graph: OnnxGraph, layer: Layer, factors: Factors) -> Quantise
         ConvertError: bias beyond int32, or a scale ATC refuses.
     """
     if float(factors.scale_w.max()) > _SCALE_LIMIT or float(factors.scale_d) > _SCALE_LIMIT:
-        raise ConvertError(f"a scale is above {_SCALE_LIMIT:.0f}", rule="scale.limit", where=layer.name, hint=f"Leave the layer in float: --skip {layer.name}")
+        raise ConvertError(
+            f"a scale is above {_SCALE_LIMIT:.0f}",
+            rule="scale.limit",
+            where=layer.name,
+            hint=f"Leave the layer in float: --skip {layer.name}",
+        )
     if not layer.weight:
         return Quantised(layer, factors, None, None)
     weights = quantise_weights(layer.op, graph.inits[layer.weight], factors.scale_w, layer.group)

@@ -49,7 +49,9 @@ def _operator(node: onnx.NodeProto, opset: int) -> Problem | None:
     if row is None:
         if node.op_type in _QUANTISED:
             return Problem(node.name, node.op_type, "ATC does not take this quantised form", "Convert from the QDQ or the float model")
-        return Problem(node.name, node.op_type, "ATC does not register this operator", "Replace it in the model, or cut the model before it")
+        return Problem(
+            node.name, node.op_type, "ATC does not register this operator", "Replace it in the model, or cut the model before it"
+        )
     if not row.opset_min <= opset <= row.opset_max:
         return Problem(
             node.name, node.op_type, f"ATC registers it for opset {row.opset_min} to {row.opset_max}, not {opset}", "Choose another --opset"
@@ -61,7 +63,10 @@ def _between(node: onnx.NodeProto, what: str, values: Sequence[int], low: int, h
     if all(low <= value <= high for value in values):
         return None
     return Problem(
-        node.name, node.op_type, f"{what} {list(values)} outside {low} to {high}", "The cube unit has no larger form; split the layer in the model"
+        node.name,
+        node.op_type,
+        f"{what} {list(values)} outside {low} to {high}",
+        "The cube unit has no larger form; split the layer in the model",
     )
 
 
@@ -85,7 +90,14 @@ def check_ready(graph: OnnxGraph, allow_dynamic: bool) -> list[Problem]:
     problems: list[Problem] = []
     for node in graph.nodes:
         if node.domain not in ("", "ai.onnx"):
-            problems.append(Problem(node.name, f"{node.domain}.{node.op_type}", "operators of other domains are unknown to ATC", "Export with standard operators only"))
+            problems.append(
+                Problem(
+                    node.name,
+                    f"{node.domain}.{node.op_type}",
+                    "operators of other domains are unknown to ATC",
+                    "Export with standard operators only",
+                )
+            )
             continue
         problem = _operator(node, graph.opset)
         if problem is not None:
@@ -99,10 +111,17 @@ def check_ready(graph: OnnxGraph, allow_dynamic: bool) -> list[Problem]:
             kind = graph.elem_type(name)
             if name and kind and kind not in _TYPES:
                 text = TensorProto.DataType.Name(kind)
-                problems.append(Problem(node.name, node.op_type, f"output {name} has type {text}", "The chip has no such type; cast to float32"))
+                problems.append(
+                    Problem(node.name, node.op_type, f"output {name} has type {text}", "The chip has no such type; cast to float32")
+                )
         if not allow_dynamic and any(name and graph.shape(name) is None for name in node.output):
             problems.append(
-                Problem(node.name, node.op_type, "its output shape depends on the data", "Remove data-dependent shapes (NonZero, dynamic Slice, ...)")
+                Problem(
+                    node.name,
+                    node.op_type,
+                    "its output shape depends on the data",
+                    "Remove data-dependent shapes (NonZero, dynamic Slice, ...)",
+                )
             )
     return problems
 
@@ -138,7 +157,9 @@ def engine_warnings(graph: OnnxGraph) -> list[str]:
     out = []
     for op, names in sorted(by_op.items()):
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        out.append(f"{op} ({len(names)}x: {shown}) is not in the AI Core list of the Ascend 310; it runs on the chip's CPU, or ATC refuses it")
+        out.append(
+            f"{op} ({len(names)}x: {shown}) is not in the AI Core list of the Ascend 310; it runs on the chip's CPU, or ATC refuses it"
+        )
     return out
 
 

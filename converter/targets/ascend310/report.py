@@ -96,7 +96,11 @@ def digests(folder: Path) -> dict[str, str]:
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in _UNHASHED:
             with open(path, "rb") as file:
-                out[name] = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()
+                out[name] = (
+                    hashlib.file_digest(file, "sha256").hexdigest()
+                    if hasattr(hashlib, "file_digest")
+                    else hashlib.sha256(file.read()).hexdigest()
+                )
     return out
 
 
@@ -135,7 +139,9 @@ def page(data: Mapping[str, Any]) -> str:
     """report.html."""
     accuracy = data.get("accuracy", {})
     outputs = [
-        {"output": name, "against float": kind, **figures} for name, kinds in accuracy.get("outputs", {}).items() for kind, figures in kinds.items()
+        {"output": name, "against float": kind, **figures}
+        for name, kinds in accuracy.get("outputs", {}).items()
+        for kind, figures in kinds.items()
     ]
     skipped = [{"layer": name, "reason": reason} for name, reason in data["float_layers"].items()]
     items = lambda texts: "<ul>" + "".join(f"<li>{html.escape(t)}</li>" for t in texts) + "</ul>" if texts else "<p>none</p>"  # noqa: E731

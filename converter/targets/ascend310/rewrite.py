@@ -55,7 +55,9 @@ def explicit_pads(graph: OnnxGraph) -> int:
     return count
 
 
-def _transpose_pads(attrs: dict, shape: list[int], kernel: list[int], strides: list[int], dilations: list[int]) -> tuple[list[int], list[int]]:  # type: ignore[type-arg]
+def _transpose_pads(
+    attrs: dict, shape: list[int], kernel: list[int], strides: list[int], dilations: list[int]
+) -> tuple[list[int], list[int]]:  # type: ignore[type-arg]
     rank = len(kernel)
     extra = list(attrs.get("output_padding", [0] * rank))
     wanted = list(attrs.get("output_shape") or [])[-rank:]
@@ -91,7 +93,9 @@ def pad_into_conv(graph: OnnxGraph) -> int:
             continue
         spatial = [int(p) for p in [*pads[2:rank], *pads[rank + 2 :]]]
         readers = consumers.get(node.output[0], [])
-        if not readers or any(r.op_type != "Conv" or index != 0 or attributes(r).get("auto_pad", "NOTSET") not in ("NOTSET", "") for r, index in readers):
+        if not readers or any(
+            r.op_type != "Conv" or index != 0 or attributes(r).get("auto_pad", "NOTSET") not in ("NOTSET", "") for r, index in readers
+        ):
             continue
         merged = []
         for reader, _ in readers:

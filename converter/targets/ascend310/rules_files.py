@@ -263,4 +263,3 @@ def _is_name(folder: ProducedFolder, text: str) -> bool:
         return any(text.startswith(node.name) for node in folder.model("float").graph.node if node.name.startswith("/"))
     except Broken:
         return False
-

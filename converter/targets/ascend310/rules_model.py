@@ -19,7 +19,22 @@ from .onnx_graph import OnnxGraph, attributes
 from .readiness import atc_ops, check_ready
 from .simulate import needs_sqrt_mode
 
-__all__ = ["accumulators", "bias", "deq_scale", "fake_quant", "float16_range", "float_model", "interface", "layer_form", "names", "operators", "opset", "quant_attributes", "record", "weights"]
+__all__ = [
+    "accumulators",
+    "bias",
+    "deq_scale",
+    "fake_quant",
+    "float16_range",
+    "float_model",
+    "interface",
+    "layer_form",
+    "names",
+    "operators",
+    "opset",
+    "quant_attributes",
+    "record",
+    "weights",
+]
 
 Lines = Iterator[str]
 _INT8_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -37,7 +52,10 @@ def opset(folder: ProducedFolder) -> Lines:
         for node in model.graph.node:
             if node.domain:
                 yield f"{kind}: node {node.name} lies in domain {node.domain!r}"
-    if len({folder.model(kind).opset_import[0].version for kind in ("deploy", "fake_quant", "float") if folder.model(kind).opset_import}) > 1:
+    if (
+        len({folder.model(kind).opset_import[0].version for kind in ("deploy", "fake_quant", "float") if folder.model(kind).opset_import})
+        > 1
+    ):
         yield "the models have different opsets"
 
 
@@ -96,7 +114,9 @@ def layer_form(folder: ProducedFolder) -> Lines:
         if layer.node.op_type in _INT8_LAYERS:
             yield from _constants(graph, layer.node, layer.last)
         attrs = attributes(layer.node)
-        if layer.node.op_type == "Gemm" and (attrs.get("transA", 0) or attrs.get("transB", 0) or attrs.get("alpha", 1.0) != 1.0 or attrs.get("beta", 1.0) != 1.0):
+        if layer.node.op_type == "Gemm" and (
+            attrs.get("transA", 0) or attrs.get("transB", 0) or attrs.get("alpha", 1.0) != 1.0 or attrs.get("beta", 1.0) != 1.0
+        ):
             yield f"{where}: Gemm with transA, transB, alpha or beta"
     for node in graph.nodes:
         if node.op_type == "AscendQuant":
@@ -140,11 +160,16 @@ def _output_channels(node: onnx.NodeProto, weights: np.ndarray) -> int:  # type:
 
 def quant_attributes(folder: ProducedFolder) -> Lines:
     """AscendQuant and AscendAntiQuant: scale and offset are FLOAT attributes (another type is read as 0), in range."""
-    known = {"AscendQuant": {"scale", "offset", "dst_type", "sqrt_mode", "round_mode"}, "AscendAntiQuant": {"scale", "offset", "dtype", "sqrt_mode"}}
+    known = {
+        "AscendQuant": {"scale", "offset", "dst_type", "sqrt_mode", "round_mode"},
+        "AscendAntiQuant": {"scale", "offset", "dtype", "sqrt_mode"},
+    }
     for node in folder.model("deploy").graph.node:
         if node.op_type == "AscendDequant":
             kinds = {a.name: a for a in node.attribute}
-            if set(kinds) - {"dtype", "relu_flag", "sqrt_mode"} or ("dtype" in kinds and (kinds["dtype"].type != AttributeProto.INT or kinds["dtype"].i not in (0, 1))):
+            if set(kinds) - {"dtype", "relu_flag", "sqrt_mode"} or (
+                "dtype" in kinds and (kinds["dtype"].type != AttributeProto.INT or kinds["dtype"].i not in (0, 1))
+            ):
                 yield f"{node.name}: unknown attribute, or dtype is not INT 0 or 1"
             if len(node.input) != 2 or len(node.output) != 1:
                 yield f"{node.name}: it takes 2 inputs and gives 1 output"
@@ -221,7 +246,11 @@ def record(folder: ProducedFolder) -> Lines:
         if node.op_type == "AscendAntiQuant":
             key = node.name.removesuffix(".antiquant").replace(".input", ":")
             attrs = attributes(node)
-            if key not in tensors or np.float32(tensors[key].scale_d) != np.float32(attrs.get("scale", 0)) or tensors[key].offset_d != attrs.get("offset"):
+            if (
+                key not in tensors
+                or np.float32(tensors[key].scale_d) != np.float32(attrs.get("scale", 0))
+                or tensors[key].offset_d != attrs.get("offset")
+            ):
                 yield f"{node.name}: its factors are not those of the record {key}"
 
 
@@ -373,5 +402,3 @@ def interface(folder: ProducedFolder) -> Lines:
     for name, array in folder.graph("deploy").inits.items():
         if name in constants and array.dtype == constants[name].dtype and not np.array_equal(array, constants[name]):
             yield f"deploy: constant {name} is not the float model's"
-
-

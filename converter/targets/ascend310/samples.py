@@ -34,10 +34,17 @@ def _first_sizes(shapes: Mapping[str, Sequence[int]], profile: Profile | None) -
 
 
 def open_data(
-    source: Any, graph: OnnxGraph, shapes: Mapping[str, Sequence[int]], profile: Profile | None, preprocess: Any, limit: int | None
+    source: Any,
+    graph: OnnxGraph,
+    shapes: Mapping[str, Sequence[int]],
+    profile: Profile | None,
+    preprocess: Any,
+    limit: int | None,
+    batch: int | None = None,
 ) -> Iterable[Mapping[str, Any]]:
     """Samples by input name.
 
+    ``batch``: the size that free first axes were set to; such inputs are read sample by sample and joined later.
     A dynamic model reads files at the sizes of its first profile; dicts of arrays may have the sizes of any profile.
 
     Raises:
@@ -50,5 +57,8 @@ def open_data(
             return islice(items, limit)
         source = items
     static = _first_sizes(shapes, profile)
+    if batch is not None and batch > 1:
+        static = {name: (1, *sizes[1:]) if sizes and sizes[0] == batch else sizes for name, sizes in static.items()}
+        limit = limit and limit * batch
     kinds = {v.name: np.dtype(helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type)) for v in graph.inputs}
     return open_samples(source, _Network([Input(name, static[name], kinds[name]) for name in static]), preprocess=preprocess, limit=limit)

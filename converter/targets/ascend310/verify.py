@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import ConvertError
 from ...progress import track
 from . import rules_files, rules_model
-from .calibrate import Batches
+from .calibrate import Batches, join_batches
 from .compare import Comparison, compare_models
 from .folder import Broken, ProducedFolder
 from .profiles import parse_profile
@@ -185,13 +185,17 @@ def _run(folder: ProducedFolder, data: Any, preprocess: Any, max_samples: int | 
         count = min(1, int(folder.data["batch_num"]))
         stored = folder.data.get("batch_shapes") or [shapes]
         batches = Batches(
-            folder.path / "calibration", {e["name"]: e["calibration"] for e in inputs}, {e["name"]: np.dtype(e["dtype"]) for e in inputs}, stored
+            folder.path / "calibration",
+            {e["name"]: e["calibration"] for e in inputs},
+            {e["name"]: np.dtype(e["dtype"]) for e in inputs},
+            stored,
         )
         feeds = (batches.load(index) for index in range(count))
     else:
         stored_profile = folder.data.get("profile")
         texts = {stored_profile["flag"]: stored_profile["value"]} if stored_profile else {}
         profile = parse_profile(texts.get("dynamic_batch_size"), texts.get("dynamic_image_size"), texts.get("dynamic_dims"))
-        samples = open_data(data, graph, shapes, profile, preprocess, max_samples)
-        feeds = track(samples, "simulating", getattr(samples, "total", None), quiet=quiet)
+        samples = open_data(data, graph, shapes, profile, preprocess, max_samples, folder.data.get("batch"))
+        shown = track(samples, "simulating", getattr(samples, "total", None), quiet=quiet)
+        feeds = join_batches(shown, graph, shapes, "sample")
     return compare_models(folder.model("float"), folder.model("deploy"), folder.model("fake_quant"), feeds, str(folder.data["dequant"]))
