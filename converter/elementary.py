@@ -171,7 +171,8 @@ def log1p_unit(x: Array) -> Array:
     """log(1 + x) for x in [0, 1]."""
     with np.errstate(all="ignore"):
         u = F(1) + x
-        return log(u) + (x - (u - F(1))) / u
+        result: Array = log(u) + (x - (u - F(1))) / u
+        return result
 
 
 def sigmoid(x: Array) -> Array:

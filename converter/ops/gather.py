@@ -54,11 +54,14 @@ class Gather(Operator):
         return Quantisation(Scales.SAME)
 
     def int8_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
-        """The codes that the indices name."""
+        """The codes that the indices name; of a coded table with float32 output ``code * scale[row]``."""
         x, indices = inputs
         assert x is not None
         assert indices is not None
-        return self.reference(node, [x.array, indices.array], outputs)
+        table = x.array
+        if outputs[0].dtype is DType.FLOAT32 and x.scale is not None:
+            table = table.astype(np.float32) * x.scale.astype(np.float32).reshape(-1, *[1] * (table.ndim - 1))
+        return self.reference(node, [table, indices.array], outputs)
 
 
 @onnx_op("Gather")

@@ -126,12 +126,14 @@ def check_node(
     *,
     constants: Iterable[int] = (),
     threads: Iterable[int] = (1, 2),
+    int8: bool | None = None,
 ) -> list[Array]:
     """Assert that the C runtime gives the bytes of the numpy reference, with every number of threads; gives the outputs back.
 
-    The int8 reference is taken when an input or output has a scale. NaN equals NaN.
+    The int8 reference is taken when an activation has a scale, or as ``int8`` says. NaN equals NaN.
     """
-    int8 = any(isinstance(x, Value) for x in inputs) or any(t.scale is not None for t in outputs)
+    if int8 is None:
+        int8 = any(isinstance(x, Value) for x in inputs) or any(t.scale is not None for t in outputs)
     expected = reference_node(op, params, inputs, outputs, int8=int8)
     fixed = tuple(constants)
     for count in threads:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import edge8
 from edge8.converter.errors import ConvertError
-from edge8.converter.graph import DType
+from edge8.converter.graph import DType, Tensor
 from tests.ops.harness import check_node, run_node, tensor
 from tests.ops.onnx_case import check_onnx, import_onnx
 from tests.ops.shapes import MOVED, content, result, shapes
@@ -39,6 +39,25 @@ def test_rows_of_a_table_in_parts_of_threads() -> None:
     indices = np.random.default_rng(1).integers(0, 5000, (4, 128)).astype(np.int64)
     for kind in MOVED:
         check_node("Gather", {"axis": 0}, [content(kind, (5000, 96), 14), indices], [result(kind, (4, 128, 96))], threads=(1, 3))
+
+
+@pytest.mark.parametrize("rows", [1, 700])
+def test_coded_rows_are_read_as_float(rows: int) -> None:
+    rng = np.random.default_rng(6)
+    scale = rng.uniform(0.001, 0.1, rows).astype(np.float32)
+    table = Tensor("", (700, 16, 3), DType.INT8, rng.integers(-127, 128, (700, 16, 3), dtype=np.int8), scale)
+    indices = rng.integers(-700, 700, (5, 90)).astype(np.int32)
+    (y,) = check_node("Gather", {"axis": 0}, [table, indices], [tensor((5, 90, 16, 3))], threads=(1, 3), int8=True)
+    assert table.data is not None
+    np.testing.assert_array_equal(y[0, 0], table.data[indices[0, 0]] * scale[indices[0, 0] % rows])
+
+
+def test_other_scales_of_a_coded_table_are_refused() -> None:
+    codes, indices = np.zeros((4, 4), np.int8), np.zeros(3, np.int64)
+    for axis, scale, zero in ((1, np.ones(4), 0), (0, np.ones(3), 0), (0, np.ones(1), 1)):
+        table = Tensor("", (4, 4), DType.INT8, codes, scale.astype(np.float32), zero)
+        with pytest.raises(edge8.FormatError, match=r"gather\.scale"):
+            run_node("Gather", {"axis": axis}, [table, indices], [tensor((3, 4) if axis == 0 else (4, 3))])
 
 
 @pytest.mark.parametrize("index", [4, -5, 2**31, -(2**31) - 1, 2**63 - 1, -(2**63), 2**32])
