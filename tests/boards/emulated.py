@@ -16,7 +16,7 @@ import pytest
 from edge8.converter.cross import Compiler, build_library, choose_compiler, link_runner, sources_folder
 from edge8.converter.devices import load_device, load_toolchain
 
-__all__ = ["LEVELS", "ROOT", "Level", "bare_library", "need", "run_static", "runner"]
+__all__ = ["LEVELS", "ROOT", "Level", "bare_library", "library", "need", "run_static", "runner"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -75,14 +75,19 @@ def _compiler(toolchain: str, flags: tuple[str, ...] = ()) -> Compiler:
 
 
 @functools.cache
-def runner(toolchain: str) -> Path:
-    """The static edge8-run of a toolchain, built once per test run."""
+def library(toolchain: str) -> tuple[Compiler, Path]:
+    """The compiler and libedge8.a of a toolchain, built once per test run."""
     compiler = _compiler(toolchain)
     folder = _folder(toolchain)
-    made = folder / "edge8-run"
-    if not _fresh(made):
-        link_runner(compiler, build_library(compiler, folder), made)
-    return made
+    made = folder / "libedge8.a"
+    return compiler, made if _fresh(made) else build_library(compiler, folder)
+
+
+@functools.cache
+def runner(toolchain: str) -> Path:
+    """The static edge8-run of a toolchain, built once per test run."""
+    compiler, archive = library(toolchain)
+    return link_runner(compiler, archive, archive.parent / "edge8-run")
 
 
 @functools.cache
