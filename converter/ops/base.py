@@ -20,7 +20,19 @@ import numpy as np
 
 from ..graph import DType, Graph, Node, Tensor
 
-__all__ = ["Array", "Operator", "Quantisation", "Scales", "Value", "import_handlers", "onnx_op", "operators", "register", "requantise", "rne"]
+__all__ = [
+    "Array",
+    "Operator",
+    "Quantisation",
+    "Scales",
+    "Value",
+    "import_handlers",
+    "onnx_op",
+    "operators",
+    "register",
+    "requantise",
+    "rne",
+]
 
 Array = np.ndarray[Any, Any]
 
