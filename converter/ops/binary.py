@@ -18,7 +18,7 @@ from ..shapes import broadcast, emit, emit_node
 from .base import Array, Operator, Quantisation, Scales, Value, onnx_op, register
 from .unary import UnaryKind
 
-__all__ = ["Binary", "BinaryKind"]
+__all__ = ["Binary", "BinaryKind", "add_multipliers"]
 
 F = np.float32
 
@@ -127,7 +127,7 @@ def _requantise(value: Array, zero: int, low: int, high: int) -> Array:
     return (np.rint(value).astype(np.int32) + zero).astype(np.int8)
 
 
-def _add_multipliers(ratio0: np.float32, ratio1: np.float32) -> tuple[int, int, int]:
+def add_multipliers(ratio0: np.float32, ratio1: np.float32) -> tuple[int, int, int]:
     """16-bit multipliers and their common shift."""
     exponent = int(np.frexp(max(ratio0, ratio1))[1]) - 1
     shift = min(max(14 - exponent, 1), 30)
@@ -198,7 +198,7 @@ class Binary(Operator):
         first = np.array(a.array, np.int32, ndmin=1) - a.zero_point
         second = np.array(b.array, np.int32, ndmin=1) - b.zero_point
         if kind in (K.ADD, K.SUB):
-            m0, m1, shift = _add_multipliers(sa / sy, sb / sy)
+            m0, m1, shift = add_multipliers(sa / sy, sb / sy)
             total = first * m0 + second * (-m1 if kind is K.SUB else m1) + (1 << (shift - 1))
             result = np.clip((total >> shift) + y.zero_point, low, high).astype(np.int8)
         else:
