@@ -79,9 +79,8 @@ class _Region:
         """The present order first, then those that make a Transpose at the border vanish."""
         found = [identity(self.rank)]
         for name in self.sources:
-            before = self.editor.made_by(name, "Transpose")
-            if before is not None and len(before.params["perm"]) == self.rank:
-                found.append(inverse(before.params["perm"]))
+            if len(self.editor.shape(name)) == self.rank:
+                found.append(inverse(self._origin(name)[1]))
         for name in self.results:
             for user in self.editor.users[name]:
                 if user.op == "Transpose":
@@ -109,17 +108,19 @@ class _Region:
             if not trivial(shape, p):
                 moves[(name, p)] = tensor.bytes
             return
-        before = self.editor.made_by(name, "Transpose")
-        if before is None or marked(tensor):
-            if not trivial(tensor.shape, p):
-                moves[(name, p)] = tensor.bytes
-            return
-        source, perm = before.inputs[0], compose(before.params["perm"], p)
-        shape = self.editor.shape(source)
-        if not trivial(shape, perm):
+        source, before = self._origin(name)
+        perm = compose(before, p)
+        if not trivial(self.editor.shape(source), perm):
             moves[(source, perm)] = tensor.bytes
-        if self.editor.is_output(name) or any(id(user) not in self.members for user in self.editor.users[name]):
-            moves[(source, tuple(before.params["perm"]))] = tensor.bytes
+        if source != name and (self.editor.is_output(name) or any(id(user) not in self.members for user in self.editor.users[name])):
+            moves[(source, before)] = tensor.bytes
+
+    def _origin(self, name: str) -> tuple[str, Perm]:
+        """The tensor behind a chain of Transposes, and the permutation that gives ``name``."""
+        perm = identity(len(self.editor.shape(name)))
+        while (node := self.editor.made_by(name, "Transpose")) is not None and not marked(self.editor.tensor(name)):
+            name, perm = node.inputs[0], compose(node.params["perm"], perm)
+        return name, perm
 
     def _wanted(self, name: str, p: Perm) -> Iterable[Perm]:
         """The permutations of the permuted result that its readers outside need."""
@@ -166,9 +167,9 @@ class _Region:
         full = (1,) * (self.rank - len(tensor.shape)) + tensor.shape
         if tensor.data is not None:
             return self._constant(tensor, tensor.data.reshape(full).transpose(p))
-        before = self.editor.made_by(name, "Transpose")
-        if len(tensor.shape) == self.rank and before is not None and not marked(tensor):
-            return self._moved(before.inputs[0], compose(before.params["perm"], p), None)
+        if len(tensor.shape) == self.rank:
+            source, before = self._origin(name)
+            return self._moved(source, compose(before, p), None)
         if len(tensor.shape) < self.rank:
             name = self.editor.add("Reshape", [name], hint=_hint(name, "reshaped"), result=(full, tensor.dtype))
             _carry(tensor, self.editor.tensor(name))

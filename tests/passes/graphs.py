@@ -139,6 +139,7 @@ def apply_all(graph: Graph, rtol: float = 1e-5) -> Graph:
     values = samples(graph)
     before = evaluate(graph, values)
     optimise(graph)
+    assert graph.metadata.get("warnings", []) == []
     _same(graph, before, values, rtol)
     again = copy.deepcopy(graph)
     optimise(again)
