@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConvertError", "Report", "convert"]
 
-_missing = [name for name in ("onnx", "onnxslim", "flatbuffers") if importlib.util.find_spec(name) is None]
+_missing = [name for name in ("onnx", "onnxscript", "onnx_ir", "flatbuffers") if importlib.util.find_spec(name) is None]
 if _missing:
     raise ImportError(f"edge8.converter needs {', '.join(_missing)}: pip install edge8[convert]")
 
