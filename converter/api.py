@@ -214,8 +214,8 @@ def convert(
 
     Args:
         model: path of a .onnx file, or a model in memory.
-        output: file (cpu-lite) or folder (ascend310) to write; None keeps the result in memory (cpu-lite).
-        target: ``"cpu-lite"`` or ``"ascend310"``.
+        output: file (cpu-lite, onnx-qdq) or folder (ascend310) to write; None keeps the result in memory.
+        target: ``"cpu-lite"``, ``"ascend310"`` or ``"onnx-qdq"`` (the same quantisation as a QDQ ONNX model).
         quant: ``"full"``, ``"weight"`` or ``"float"``.
         calibration: what `edge8.converter.calibration.open_samples` takes: folder, files, or an iterable of arrays or dicts.
         input_shape: shapes of inputs by name where the model leaves dimensions free.
@@ -232,7 +232,8 @@ def convert(
         threads: for calibration runs.
         report: .html or .json file to write: every layer's error, ranges, types and reasons, memory.
         quiet: no progress bar.
-        target_options: of the Ascend target, see `edge8.converter.targets.ascend310`.
+        target_options: of the Ascend target, see `edge8.converter.targets.ascend310`; of onnx-qdq ``codes``: ``"uint8"`` or ``"int8"``,
+            see `edge8.converter.targets.onnx_qdq`.
 
     Returns:
         What was made; for ascend310 that target's own report.
@@ -248,10 +249,11 @@ def convert(
         options: dict[str, Any] = {"calibration": calibration, "input_shape": input_shape, "preprocess": preprocess, "skip": skip}
         options.update(target_options, max_samples=max_samples, quiet=quiet)
         return cast(Report, convert_ascend310(model, output or ".", **options))
-    if target != "cpu-lite":
-        raise ConvertError(f"unknown target {target!r}", rule="target", where="--target", hint="Known: cpu-lite, ascend310")
+    if target not in ("cpu-lite", "onnx-qdq"):
+        raise ConvertError(f"unknown target {target!r}", rule="target", where="--target", hint="Known: cpu-lite, ascend310, onnx-qdq")
+    codes = target_options.pop("codes", "uint8") if target == "onnx-qdq" else ""
     if target_options:
-        raise TypeError(f"convert() got unexpected arguments for cpu-lite: {', '.join(sorted(target_options))}")
+        raise TypeError(f"convert() got unexpected arguments for {target}: {', '.join(sorted(target_options))}")
     weight = quant == "weight"
     scheme = Scheme(
         mode=quant, bits=bits, group=group, skip=tuple(skip), io=io, calibratable=weight and calibratable and bits == 8 and not group
@@ -285,9 +287,20 @@ def convert(
         made.device = _device_lines(device, opened)
     if report is not None:
         _write_report(made, report, reference, kept or itertools.islice(samples or (), REPORT_SAMPLES), method=method, threads=threads)
+    if target == "onnx-qdq":
+        made.data = _as_onnx(data, codes)
     if output is not None:
-        write_file(Path(output), data)
+        write_file(Path(output), made.data)
     return made
+
+
+def _as_onnx(data: bytes, codes: str) -> bytes:
+    """The QDQ ONNX model of an .e8 file."""
+    from .targets.onnx_qdq import export
+
+    if codes not in ("uint8", "int8"):
+        raise ConvertError(f"unknown type {codes!r}", rule="onnx_qdq.codes", where="--codes", hint="Known: uint8, int8")
+    return bytes(export(data, unsigned=codes == "uint8").SerializeToString())
 
 
 def _write_report(made: Report, path: str | Path, reference: bytes, samples: Iterable[Sample], *, method: str, threads: int) -> None:

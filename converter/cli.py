@@ -46,7 +46,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="the trained network, a .onnx file")
-    parser.add_argument("-o", "--output", required=True, help="file to write (cpu-lite) or folder (ascend310)")
+    parser.add_argument("-o", "--output", required=True, help="file to write (cpu-lite, onnx-qdq) or folder (ascend310)")
     parser.add_argument("--target", default="cpu-lite", choices=["cpu-lite", "ascend310", "onnx-qdq"])
     parser.add_argument("--quant", default="full", choices=["full", "weight", "float"], help="what is quantised (default full)")
     parser.add_argument(
@@ -60,6 +60,10 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", help="TOML file with the names of these flags, or MindSpore's configuration (.cfg)")
     _add_calibration(parser)
     _add_quantiser(parser)
+    qdq = parser.add_argument_group("ONNX QDQ")
+    qdq.add_argument(
+        "--codes", default="uint8", choices=["uint8", "int8"], help="type of the codes; int8 needs a CPU with VNNI or ARM in onnxruntime"
+    )
     ascend = parser.add_argument_group("Ascend 310")
     ascend.add_argument("--soc", default="Ascend310", help="chip, such as Ascend310, Ascend310P3 or Ascend310B1")
     ascend.add_argument("--aipp", help="TOML file that describes the camera's pictures")
@@ -118,6 +122,8 @@ def _convert(arguments: argparse.Namespace) -> int:
         names = ("soc", "aipp", "batch", "dynamic_batch", "dynamic_image_size", "dynamic_dims", "amct_version", "amct_config", "record")
         options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
         options["compression"] = arguments.compression
+    if arguments.target == "onnx-qdq":
+        options["codes"] = arguments.codes
     report = convert(
         arguments.model,
         arguments.output,
