@@ -196,3 +196,14 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     assert run(EDGE8, *arguments).returncode == 2
+
+
+def test_records_are_compared(model: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert run(EDGE8, "bench", model, "--runs", 3, "--no-ops", "--json", tmp_path / f"{name}.json").returncode == 0
+    done = run(EDGE8, "bench", "--compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert done.returncode == 0, done.stderr
+    assert "p50" in done.stdout
+    assert "Conv2D" in done.stdout
+    (tmp_path / "c.json").write_text("{}")
+    fails(run(EDGE8, "bench", "--compare", tmp_path / "a.json", tmp_path / "c.json"), "c.json")
