@@ -152,6 +152,22 @@ struct e8_dequant_row {
     float low, high;
 };
 
+/* int8: gamma and beta are there and divided by the output's scale; float: NULL where absent, scale and zero_point unused. */
+struct e8_layer_norm {
+    const float *gamma, *beta;
+    float epsilon, scale;
+    int32_t zero_point; /* of the output */
+};
+
+/* Column o of a resized row is a weighted sum of `taps` source pixels at element offset[o * taps + t]. */
+struct e8_resize {
+    size_t out, channels, taps;
+    const int32_t *offset;
+    const float *weight;  /* float form */
+    const int16_t *fixed; /* int8 form: weights times 2048, two taps */
+    int32_t zero_point;
+};
+
 /* Every hot loop with variants. Filled with the reference, then overwritten by each level that the CPU has. */
 struct e8_kernels {
     const char *level;
@@ -176,12 +192,24 @@ struct e8_kernels {
     void (*sum_s8)(const int8_t *const *a, size_t taps, size_t count, int32_t *y); /* y[c] += sum over taps of a[t][c] */
     /* y[i] = f(x[i]) for a function of operator Unary, see unary_map.h; y may be x. */
     void (*unary_f32)(uint32_t kind, float alpha, float beta, const float *x, float *y, size_t count);
+    /* Rows: see row_loops.h. Where it makes sense y may be x. `falling` is the int8 table backwards (256 entries), `table` scratch
+     * of 256 bytes. */
+    void (*softmax_f32)(const float *x, float *y, size_t n, int logarithm);
+    void (*softmax_s8)(const int8_t *x, int8_t *y, size_t n, const uint16_t *falling, int8_t *table);
+    void (*layer_norm_f32)(const float *x, float *y, size_t n, const struct e8_layer_norm *p);
+    void (*layer_norm_s8)(const int8_t *x, int8_t *y, size_t n, const struct e8_layer_norm *p);
+    void (*requantise_channels)(const int32_t *x, int8_t *y, size_t count, const float *multiplier, const struct e8_requant_row *p);
+    void (*resize_columns_f32)(const float *x, float *y, const struct e8_resize *p);
+    void (*resize_rows_f32)(const float *const *rows, const float *w, size_t taps, float *y, size_t count);
+    void (*resize_columns_s8)(const int8_t *x, int32_t *y, const struct e8_resize *p);
+    void (*resize_rows_s8)(const int32_t *a, const int32_t *b, int32_t w0, int32_t w1, int8_t *y, size_t count, int32_t zero);
 };
 
 /* Levels in ascending order; each overwrites what it improves. e8_init_reference calls the other reference files. */
 void e8_init_reference(struct e8_kernels *k);
 void e8_init_reference_gemm(struct e8_kernels *k);
 void e8_init_reference_elementwise(struct e8_kernels *k); /* quantise, dequantise, lookup, add_s8, mul_s8 */
+void e8_init_reference_rows(struct e8_kernels *k);        /* softmax_f32 and what follows it */
 
 /* The kernels of the best level that the CPU has within the caller's mask. */
 const struct e8_kernels *e8_kernels_for_cpu(void);

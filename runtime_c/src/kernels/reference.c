@@ -58,5 +58,6 @@ void e8_init_reference(struct e8_kernels *k)
     k->max_s8 = max_s8;
     k->sum_s8 = sum_s8;
     e8_init_reference_gemm(k);
+    e8_init_reference_rows(k);
     e8_init_reference_elementwise(k);
 }

@@ -173,5 +173,6 @@ void e8_init_avx2(struct e8_kernels *k)
     e8_init_avx2_depthwise(k);
     e8_init_avx2_elementwise(k);
     e8_init_avx2_unary(k);
+    e8_init_avx2_rows(k);
 }
 #endif

@@ -19,5 +19,6 @@ void e8_init_avx2_float(struct e8_kernels *k);
 void e8_init_avx2_depthwise(struct e8_kernels *k);
 void e8_init_avx2_elementwise(struct e8_kernels *k);
 void e8_init_avx2_unary(struct e8_kernels *k);
+void e8_init_avx2_rows(struct e8_kernels *k);
 
 #endif

@@ -321,9 +321,9 @@ static void row_s8(const struct job *j, uint8_t *thread, const struct thread_scr
         scatter_s32(j, product, acc);
     }
     int8_t *y = (int8_t *)j->y.address + row * out * (size_t)p->outputs + first;
+    struct e8_requant_row q = {.zero_point = j->y.zero_point, .low = j->low, .high = j->high};
     for (size_t i = 0; i < out; i++, y += p->outputs)
-        for (size_t c = 0; c < width; c++)
-            y[c] = (int8_t)requantise((float)acc[i * width + c] * j->multiplier[first + c], j->y.zero_point, j->low, j->high);
+        j->run->kernels->requantise_channels(acc + i * width, y, width, j->multiplier + first, &q);
 }
 
 /* Add kernel row `ky`, columns [from, from + n) of its matrix, to all output rows of the share. `w` is a float panel. */

@@ -3,14 +3,12 @@
  * LayerNorm over the last axis of n elements, row by row, each float operation rounded on its own; without gamma and beta
  * they are 1 and 0:
  *   float: mean = sum x / n; var = sum (x - mean)^2 / n; r = 1 / sqrt(var + epsilon); y = ((x - mean) * r) * gamma + beta.
- *     Sums go into 8 lanes (element i to lane i mod 8), lanes added as in `lane_sum`.
+ *     Sums go into 8 lanes (element i to lane i mod 8), lanes added as in row_loops.h.
  *   int8: S = sum q, D = n * sum q^2 - S^2, exact integers; r = s / sqrt(s*s * float(D) + epsilon * (n*n));
  *     y = requantise((float(n*q - S) * r) * (gamma / s_out) + beta / s_out). The zero point cancels out. */
-#include "../math.h"
-#include "../numeric.h"
 #include "../op.h"
 
-enum { LANES = 8, MOST = 65536 };
+enum { MOST = 65536 };
 
 static e8_status check(struct check *c)
 {
@@ -36,50 +34,12 @@ static e8_status check(struct check *c)
 }
 
 struct job {
+    const struct run *run;
     struct tensor in, out;
-    const float *gamma, *beta; /* float: NULL where absent; int8: divided by the output's scale */
-    float epsilon;
+    struct e8_layer_norm p;
     size_t length, rows;
     uint32_t tasks;
 };
-
-static float lane_sum(const float *s)
-{
-    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
-}
-
-static void row_f32(const struct job *j, const float *x, float *y)
-{
-    size_t n = j->length;
-    float sums[LANES] = {0}, squares[LANES] = {0};
-    for (size_t i = 0; i < n; i++) sums[i % LANES] += x[i];
-    float mean = lane_sum(sums) / (float)n;
-    for (size_t i = 0; i < n; i++) squares[i % LANES] += (x[i] - mean) * (x[i] - mean);
-    float variance = lane_sum(squares) / (float)n;
-    float r = 1.0f / sqrt_float(variance + j->epsilon);
-    for (size_t i = 0; i < n; i++) {
-        float value = (x[i] - mean) * r;
-        if (j->gamma) value *= j->gamma[i];
-        y[i] = j->beta ? value + j->beta[i] : value;
-    }
-}
-
-static void row_s8(const struct job *j, const int8_t *x, int8_t *y)
-{
-    int32_t n = (int32_t)j->length, sum = 0, zero = j->out.zero_point;
-    int64_t squares = 0;
-    for (int32_t i = 0; i < n; i++) {
-        sum += x[i];
-        squares += x[i] * x[i];
-    }
-    float spread = (float)(n * squares - (int64_t)sum * sum), count = (float)n, scale = j->in.scale;
-    float root = sqrt_float((scale * scale) * spread + j->epsilon * (count * count));
-    float r = root > 0.0f ? scale / root : 0.0f;
-    for (int32_t i = 0; i < n; i++) {
-        float value = ((float)(n * x[i] - sum) * r) * j->gamma[i] + j->beta[i];
-        y[i] = (int8_t)requantise(value, zero, -128, 127);
-    }
-}
 
 static void task(void *argument, uint32_t index)
 {
@@ -89,31 +49,36 @@ static void task(void *argument, uint32_t index)
     for (size_t row = begin; row < end; row++) {
         size_t at = row * j->length;
         if (j->in.type == Type_FLOAT32)
-            row_f32(j, (const float *)j->in.address + at, (float *)j->out.address + at);
+            j->run->kernels->layer_norm_f32((const float *)j->in.address + at, (float *)j->out.address + at, j->length, &j->p);
         else
-            row_s8(j, (const int8_t *)j->in.address + at, (int8_t *)j->out.address + at);
+            j->run->kernels->layer_norm_s8((const int8_t *)j->in.address + at, (int8_t *)j->out.address + at, j->length, &j->p);
     }
 }
 
 static e8_status run(const struct run *r)
 {
-    struct job j = {.epsilon = flat_float(r->op.params, LayerNorm_epsilon, 0.00001f)};
+    struct job j = {.run = r};
     struct tensor gamma, beta;
     (void)run_input(r, 0, &j.in);
     bool scaled = run_input(r, 1, &gamma), shifted = run_input(r, 2, &beta);
     run_output(r, 0, &j.out);
     j.length = (size_t)j.in.dims[j.in.rank - 1];
     j.rows = (size_t)j.in.elements / j.length;
-    j.gamma = scaled ? gamma.address : NULL;
-    j.beta = shifted ? beta.address : NULL;
+    j.p = (struct e8_layer_norm){
+        .gamma = scaled ? gamma.address : NULL,
+        .beta = shifted ? beta.address : NULL,
+        .epsilon = flat_float(r->op.params, LayerNorm_epsilon, 0.00001f),
+        .scale = j.in.scale,
+        .zero_point = j.out.zero_point,
+    };
     if (j.in.type == Type_INT8) {
         float *factor = (float *)(void *)r->shared, *addend = factor + j.length;
         for (size_t i = 0; i < j.length; i++) {
-            factor[i] = (scaled ? j.gamma[i] : 1.0f) / j.out.scale;
-            addend[i] = (shifted ? j.beta[i] : 0.0f) / j.out.scale;
+            factor[i] = (scaled ? j.p.gamma[i] : 1.0f) / j.out.scale;
+            addend[i] = (shifted ? j.p.beta[i] : 0.0f) / j.out.scale;
         }
-        j.gamma = factor;
-        j.beta = addend;
+        j.p.gamma = factor;
+        j.p.beta = addend;
     }
     j.tasks = run_tasks(r, 4 * j.in.elements, j.rows);
     run_parallel(r, task, &j, j.tasks);

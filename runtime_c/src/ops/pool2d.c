@@ -146,9 +146,10 @@ static void pool_s8(const struct job *j, const int8_t *const *taps, size_t count
         return;
     }
     float multiplier = count > 0 ? j->in.scale / (j->out.scale * divisor) : 0.0f;
-    for (size_t c = 0; c < channels; c++) sums[c] = -(int32_t)count * j->in.zero_point;
+    struct e8_requant_row q = {.multiplier = multiplier, .zero_point = j->out.zero_point, .low = -128, .high = 127};
+    memset(sums, 0, channels * sizeof *sums);
     if (count > 0) j->run->kernels->sum_s8(taps, count, channels, sums);
-    for (size_t c = 0; c < channels; c++) y[c] = (int8_t)requantise((float)sums[c] * multiplier, j->out.zero_point, -128, 127);
+    j->run->kernels->requantise(sums, y, channels, -(int32_t)count * j->in.zero_point, &q);
 }
 
 /* A task takes a share of the output rows of all images. */

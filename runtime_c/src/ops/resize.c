@@ -4,6 +4,7 @@
  *   nearest: y[oy][ox] = x[iy[oy]][ix[ox]], codes move
  *   linear (2 taps), cubic (4 taps), float: row(ty) = wx[0]*x0 + wx[1]*x1 + ..., y = wy[0]*row(0) + wy[1]*row(1) + ...,
  *     each product and each sum rounded on its own, from left to right
+ *   Each source row is stretched once to the output's width and kept while the next output rows need it.
  *   linear, int8: weights become 11-bit integers W = rne(w * 2048) when the operator runs;
  *     acc = sum over ty of WY * (sum over tx of WX * (q - z)), exact in int32;
  *     y = clamp(((acc + 2^21) >> 22) + z), one scale in and out. */
@@ -54,6 +55,23 @@ static bool axis_is_sound(const struct axis *a, const struct resize *p, bool cod
     return true;
 }
 
+/* Offsets and weights of the columns, decoded. */
+static uint64_t table_bytes(const struct resize *p)
+{
+    return size_align(size_mul(size_mul((uint64_t)p->x.out, p->taps), 4), 64);
+}
+
+static uint64_t shared_bytes(const struct resize *p)
+{
+    return size_mul(2, table_bytes(p));
+}
+
+/* A stretched source row: float32 or int32. */
+static uint64_t row_bytes(const struct resize *p)
+{
+    return size_align(size_mul(size_mul((uint64_t)p->x.out, (uint64_t)p->channels), 4), 64);
+}
+
 static e8_status check(struct check *c)
 {
     struct tensor in, out;
@@ -70,12 +88,17 @@ static e8_status check(struct check *c)
     REQUIRE(c, "resize.shape", in.dims[0] == out.dims[0] && in.dims[3] == out.dims[3]);
     REQUIRE(c, "resize.table", axis_is_sound(&p.y, &p, codes) && axis_is_sound(&p.x, &p, codes));
     c->macs = size_mul(out.elements, p.taps * p.taps);
+    if (p.kind == ResizeKind_NEAREST) return E8_OK;
+    c->scratch_shared = shared_bytes(&p);
+    c->scratch_thread = size_mul(p.taps, row_bytes(&p));
     return E8_OK;
 }
 
 struct job {
+    const struct run *run;
     struct tensor in, out;
     struct resize p;
+    struct e8_resize columns;
     uint32_t tasks;
 };
 
@@ -88,57 +111,54 @@ static void nearest(const struct job *j, const uint8_t *image, int32_t oy, uint8
         memcpy(y + (size_t)ox * pixel, row + (size_t)flat_element_int(p->x.index, (uint32_t)ox) * pixel, pixel);
 }
 
-/* Offsets in elements of the taps * taps sources of one output pixel, and their weights per axis. */
-struct sources {
-    size_t offset[MAX_TAPS][MAX_TAPS];
-    float wy[MAX_TAPS], wx[MAX_TAPS];
+/* The stretched source rows that a task holds: number of the row in its image, or -1, for each of `taps` places. */
+struct held {
+    uint8_t *place[MAX_TAPS];
+    int32_t row[MAX_TAPS];
 };
 
-static void find_sources(const struct resize *p, int32_t oy, int32_t ox, struct sources *s)
+static bool is_wanted(const int32_t *wanted, uint32_t taps, int32_t row)
 {
-    for (uint32_t i = 0; i < p->taps; i++) {
-        uint32_t at_y = (uint32_t)oy * p->taps + i, at_x = (uint32_t)ox * p->taps + i;
-        s->wy[i] = flat_element_float(p->y.weight, at_y);
-        s->wx[i] = flat_element_float(p->x.weight, at_x);
-        size_t row = (size_t)flat_element_int(p->y.index, at_y) * (size_t)p->x.in;
-        for (uint32_t k = 0; k < p->taps; k++)
-            s->offset[i][k] = (row + (size_t)flat_element_int(p->x.index, (uint32_t)ox * p->taps + k)) * (size_t)p->channels;
-    }
+    for (uint32_t t = 0; t < taps; t++)
+        if (wanted[t] == row) return true;
+    return false;
 }
 
-static void linear_f32(const struct sources *s, const float *x, float *y, size_t channels)
+/* Where the stretched row is; made in a place that no tap of this output row wants, when it is not there. */
+static const uint8_t *stretched(const struct job *j, struct held *h, const uint8_t *image, const int32_t *wanted, int32_t row)
 {
-    const float *x00 = x + s->offset[0][0], *x01 = x + s->offset[0][1], *x10 = x + s->offset[1][0], *x11 = x + s->offset[1][1];
-    float wx0 = s->wx[0], wx1 = s->wx[1], wy0 = s->wy[0], wy1 = s->wy[1];
-    for (size_t c = 0; c < channels; c++) {
-        float top = wx0 * x00[c] + wx1 * x01[c], bottom = wx0 * x10[c] + wx1 * x11[c];
-        y[c] = wy0 * top + wy1 * bottom;
-    }
+    uint32_t taps = j->p.taps, at = 0;
+    for (uint32_t i = 0; i < taps; i++)
+        if (h->row[i] == row) return h->place[i];
+    while (is_wanted(wanted, taps, h->row[at])) at++;
+    const uint8_t *x = image + (size_t)row * (size_t)j->p.x.in * (size_t)j->p.channels * type_bytes(j->in.type);
+    if (j->in.type == Type_INT8)
+        j->run->kernels->resize_columns_s8((const int8_t *)x, (int32_t *)(void *)h->place[at], &j->columns);
+    else
+        j->run->kernels->resize_columns_f32((const float *)(const void *)x, (float *)(void *)h->place[at], &j->columns);
+    h->row[at] = row;
+    return h->place[at];
 }
 
-static void cubic_f32(const struct sources *s, const float *x, float *y, size_t channels)
+static void interpolate(const struct job *j, struct held *h, const uint8_t *image, int32_t oy, uint8_t *y)
 {
-    for (size_t c = 0; c < channels; c++) {
-        float sum = 0.0f;
-        for (uint32_t i = 0; i < MAX_TAPS; i++) {
-            float row = s->wx[0] * x[s->offset[i][0] + c];
-            for (uint32_t k = 1; k < MAX_TAPS; k++) row += s->wx[k] * x[s->offset[i][k] + c];
-            sum = i == 0 ? s->wy[0] * row : sum + s->wy[i] * row;
-        }
-        y[c] = sum;
+    const struct resize *p = &j->p;
+    const float *rows[MAX_TAPS];
+    float w[MAX_TAPS];
+    int32_t wanted[MAX_TAPS];
+    size_t count = (size_t)p->x.out * (size_t)p->channels;
+    for (uint32_t t = 0; t < p->taps; t++) {
+        wanted[t] = flat_element_int(p->y.index, (uint32_t)oy * p->taps + t);
+        w[t] = flat_element_float(p->y.weight, (uint32_t)oy * p->taps + t);
     }
-}
-
-static void linear_s8(const struct sources *s, const int8_t *x, int8_t *y, size_t channels, int32_t zero)
-{
-    const int8_t *x00 = x + s->offset[0][0], *x01 = x + s->offset[0][1], *x10 = x + s->offset[1][0], *x11 = x + s->offset[1][1];
-    int32_t wx0 = rne_int32(s->wx[0] * 2048.0f), wx1 = rne_int32(s->wx[1] * 2048.0f);
-    int32_t wy0 = rne_int32(s->wy[0] * 2048.0f), wy1 = rne_int32(s->wy[1] * 2048.0f);
-    for (size_t c = 0; c < channels; c++) {
-        int32_t top = wx0 * (x00[c] - zero) + wx1 * (x01[c] - zero), bottom = wx0 * (x10[c] - zero) + wx1 * (x11[c] - zero);
-        int32_t value = ((wy0 * top + wy1 * bottom + (1 << 21)) >> 22) + zero;
-        y[c] = (int8_t)max_int(-128, min_int(127, value));
+    for (uint32_t t = 0; t < p->taps; t++) rows[t] = (const float *)(const void *)stretched(j, h, image, wanted, wanted[t]);
+    if (j->in.type == Type_INT8) {
+        int32_t w0 = rne_int32(w[0] * 2048.0f), w1 = rne_int32(w[1] * 2048.0f);
+        const int32_t *a = (const int32_t *)(const void *)rows[0], *b = (const int32_t *)(const void *)rows[1];
+        j->run->kernels->resize_rows_s8(a, b, w0, w1, (int8_t *)y, count, j->in.zero_point);
+        return;
     }
+    j->run->kernels->resize_rows_f32(rows, w, p->taps, (float *)(void *)y, count);
 }
 
 /* A task takes a share of the output rows of all images. */
@@ -146,36 +166,60 @@ static void task(void *argument, uint32_t index)
 {
     const struct job *j = argument;
     const struct resize *p = &j->p;
-    size_t channels = (size_t)p->channels, width = type_bytes(j->in.type), begin, end;
-    size_t image_bytes = (size_t)p->y.in * (size_t)p->x.in * channels * width, row_bytes = (size_t)p->x.out * channels * width;
+    size_t width = (size_t)p->channels * type_bytes(j->in.type), begin, end;
+    size_t image_bytes = (size_t)p->y.in * (size_t)p->x.in * width, out_bytes = (size_t)p->x.out * width, image = 0;
+    struct held h = {.row = {-1, -1, -1, -1}};
+    uint8_t *thread = j->run->thread + index * j->run->thread_bytes;
+    for (uint32_t t = 0; t < p->taps; t++) h.place[t] = thread + t * (size_t)row_bytes(p);
     run_share((size_t)p->batch * (size_t)p->y.out, 1, index, j->tasks, &begin, &end);
     for (size_t row = begin; row < end; row++) {
-        const uint8_t *image = (const uint8_t *)j->in.address + row / (size_t)p->y.out * image_bytes;
-        uint8_t *y = (uint8_t *)j->out.address + row * row_bytes;
         int32_t oy = (int32_t)(row % (size_t)p->y.out);
-        if (p->kind == ResizeKind_NEAREST) {
-            nearest(j, image, oy, y);
-            continue;
+        if (row == begin || oy == 0) {
+            image = row / (size_t)p->y.out;
+            for (uint32_t t = 0; t < MAX_TAPS; t++) h.row[t] = -1;
         }
-        for (int32_t ox = 0; ox < p->x.out; ox++, y += channels * width) {
-            struct sources s;
-            find_sources(p, oy, ox, &s);
-            if (width == 1)
-                linear_s8(&s, (const int8_t *)image, (int8_t *)y, channels, j->in.zero_point);
-            else if (p->kind == ResizeKind_LINEAR)
-                linear_f32(&s, (const float *)(const void *)image, (float *)(void *)y, channels);
-            else
-                cubic_f32(&s, (const float *)(const void *)image, (float *)(void *)y, channels);
-        }
+        const uint8_t *x = (const uint8_t *)j->in.address + image * image_bytes;
+        uint8_t *y = (uint8_t *)j->out.address + row * out_bytes;
+        if (p->kind == ResizeKind_NEAREST)
+            nearest(j, x, oy, y);
+        else
+            interpolate(j, &h, x, oy, y);
     }
+}
+
+static void decode_columns(struct job *j)
+{
+    const struct resize *p = &j->p;
+    uint8_t *shared = j->run->shared;
+    int32_t *offset = (int32_t *)(void *)shared;
+    float *weight = (float *)(void *)(shared + table_bytes(p));
+    int16_t *fixed = (int16_t *)(void *)(shared + table_bytes(p));
+    for (uint32_t i = 0; i < p->x.index.count; i++) {
+        float w = flat_element_float(p->x.weight, i);
+        offset[i] = flat_element_int(p->x.index, i) * p->channels;
+        if (j->in.type == Type_INT8)
+            fixed[i] = (int16_t)rne_int32(w * 2048.0f);
+        else
+            weight[i] = w;
+    }
+    j->columns = (struct e8_resize){
+        .out = (size_t)p->x.out,
+        .channels = (size_t)p->channels,
+        .taps = p->taps,
+        .offset = offset,
+        .weight = weight,
+        .fixed = fixed,
+        .zero_point = j->in.zero_point,
+    };
 }
 
 static e8_status run(const struct run *r)
 {
-    struct job j = {.tasks = 1};
+    struct job j = {.run = r};
     (void)run_input(r, 0, &j.in);
     run_output(r, 0, &j.out);
     read_params(&r->op, &j.in, &j.out, &j.p);
+    if (j.p.kind != ResizeKind_NEAREST) decode_columns(&j);
     j.tasks = run_tasks(r, j.out.elements * j.p.taps * j.p.taps, (uint64_t)j.p.batch * (uint64_t)j.p.y.out);
     run_parallel(r, task, &j, j.tasks);
     return E8_OK;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Softmax and LogSoftmax over the last axis, row by row; m = max x.
- *   float: e = exp(x - m); the sum s of e goes into 8 lanes (element i to lane i mod 8), lanes added as in e8's `lane_sum`;
+ *   float: e = exp(x - m); the sum s of e goes into 8 lanes (element i to lane i mod 8), lanes added as in row_loops.h;
  *     softmax y = e * (1 / s), log y = (x - m) - log(s)
  *   int8: d = max q - q, T = table[d] (uint16, round(32768 * exp(-scale * d))), S = sum of T, exact in uint32;
  *     softmax y = requantise(float(T) * (256 / float(S))) with scale 1/256 and zero point -128
@@ -10,7 +10,9 @@
 #include "../numeric.h"
 #include "../op.h"
 
-enum { TABLE_BYTES = 512, MOST = 65536, LANES = 8 };
+enum { TABLE_BYTES = 512, MOST = 65536 };
+/* A thread's scratch: the table backwards, and the kernel's. */
+enum { FALLING_BYTES = 256 * 2, THREAD_BYTES = FALLING_BYTES + 256 };
 
 static e8_status check(struct check *c)
 {
@@ -32,10 +34,12 @@ static e8_status check(struct check *c)
     REQUIRE(c, "softmax.table", flat_load16(table.bytes) == 32768);
     for (uint32_t i = 0; i < 256; i++) REQUIRE(c, "softmax.table", flat_load16(table.bytes + 2 * i) <= 32768);
     SUPPORTED(c, "softmax.length", in.dims[in.rank - 1] <= MOST);
+    c->scratch_thread = THREAD_BYTES;
     return E8_OK;
 }
 
 struct job {
+    const struct run *run;
     struct tensor in, out;
     const uint8_t *table;
     size_t length, rows;
@@ -43,65 +47,43 @@ struct job {
     uint32_t tasks;
 };
 
-static float lane_sum(const float *s)
-{
-    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
-}
-
-static void row_f32(const float *x, float *y, size_t n, bool logarithm)
-{
-    float lanes[LANES] = {0}, largest = x[0];
-    for (size_t i = 1; i < n; i++) largest = x[i] > largest ? x[i] : largest;
-    if (logarithm) {
-        for (size_t i = 0; i < n; i++) lanes[i % LANES] += exp_float(x[i] - largest);
-        float log_sum = log_float(lane_sum(lanes));
-        for (size_t i = 0; i < n; i++) y[i] = (x[i] - largest) - log_sum;
-        return;
-    }
-    for (size_t i = 0; i < n; i++) y[i] = exp_float(x[i] - largest);
-    for (size_t i = 0; i < n; i++) lanes[i % LANES] += y[i];
-    float inverse = 1.0f / lane_sum(lanes);
-    for (size_t i = 0; i < n; i++) y[i] *= inverse;
-}
-
-static void row_s8(const struct job *j, const int8_t *x, int8_t *y)
+static void log_row_s8(const struct job *j, const int8_t *x, int8_t *y)
 {
     int32_t largest = -128;
     uint32_t sum = 0;
     for (size_t i = 0; i < j->length; i++) largest = max_int(largest, x[i]);
     for (size_t i = 0; i < j->length; i++) sum += flat_load16(j->table + 2 * (size_t)(largest - x[i]));
-    if (j->logarithm) {
-        float log_sum = log_float((float)sum * 0x1p-15f), inverse = 1.0f / j->out.scale;
-        for (size_t i = 0; i < j->length; i++) {
-            float real = (float)(x[i] - largest) * j->in.scale - log_sum;
-            y[i] = (int8_t)requantise(real * inverse, j->out.zero_point, -128, 127);
-        }
-        return;
-    }
-    float multiplier = 256.0f / (float)sum;
+    float log_sum = log_float((float)sum * 0x1p-15f), inverse = 1.0f / j->out.scale;
     for (size_t i = 0; i < j->length; i++) {
-        float weight = (float)flat_load16(j->table + 2 * (size_t)(largest - x[i]));
-        y[i] = (int8_t)requantise(weight * multiplier, -128, -128, 127);
+        float real = (float)(x[i] - largest) * j->in.scale - log_sum;
+        y[i] = (int8_t)requantise(real * inverse, j->out.zero_point, -128, 127);
     }
 }
 
 static void task(void *argument, uint32_t index)
 {
     const struct job *j = argument;
+    uint8_t *scratch = j->run->thread + index * j->run->thread_bytes;
+    uint16_t *falling = (uint16_t *)(void *)scratch;
     size_t begin, end;
+    for (uint32_t d = 0; j->in.type == Type_INT8 && d < 256; d++) falling[255 - d] = flat_load16(j->table + 2 * d);
     run_share(j->rows, 1, index, j->tasks, &begin, &end);
     for (size_t row = begin; row < end; row++) {
         size_t at = row * j->length;
+        const int8_t *x = (const int8_t *)j->in.address + at;
+        int8_t *y = (int8_t *)j->out.address + at;
         if (j->in.type == Type_FLOAT32)
-            row_f32((const float *)j->in.address + at, (float *)j->out.address + at, j->length, j->logarithm);
+            j->run->kernels->softmax_f32((const float *)j->in.address + at, (float *)j->out.address + at, j->length, j->logarithm);
+        else if (j->logarithm)
+            log_row_s8(j, x, y);
         else
-            row_s8(j, (const int8_t *)j->in.address + at, (int8_t *)j->out.address + at);
+            j->run->kernels->softmax_s8(x, y, j->length, falling, (int8_t *)scratch + FALLING_BYTES);
     }
 }
 
 static e8_status run(const struct run *r)
 {
-    struct job j = {.tasks = 1};
+    struct job j = {.run = r};
     (void)run_input(r, 0, &j.in);
     run_output(r, 0, &j.out);
     j.logarithm = flat_byte(r->op.params, Softmax_log, 0) != 0;
