@@ -218,6 +218,10 @@ E8_API const void *e8_session_tensor(const e8_session *session, uint32_t index);
 /* Run once. E8_OK, E8_ERR_STOPPED, or E8_ERR_ARGUMENT if data of the inputs cannot be used. */
 E8_API e8_status e8_session_run(e8_session *session);
 
+/* Run operator `op` alone, for tools that step through a model: every operator once, in order, makes a run. No hook is called
+ * and no time is taken. E8_ERR_ARGUMENT also for a number out of range. */
+E8_API e8_status e8_session_step(e8_session *session, uint32_t op);
+
 /* CRC-32C (Castagnoli, as RFC 3720 defines it) of `size` bytes: the checksum of the file format, for programs that write
  * or patch files. */
 E8_API uint32_t e8_crc32c(const uint8_t *bytes, size_t size);

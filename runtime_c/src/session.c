@@ -138,6 +138,12 @@ e8_status e8_session_run(e8_session *session)
     return E8_OK;
 }
 
+e8_status e8_session_step(e8_session *session, uint32_t op)
+{
+    const struct session *s = session_of(session);
+    return op < s->model->ops.count ? run_op(s, op) : E8_ERR_ARGUMENT;
+}
+
 void run_parallel(const struct run *r, void (*task)(void *argument, uint32_t index), void *argument, uint32_t count)
 {
     if (r->parallel && count > 1) {
