@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the corrections need to know about the inputs of operators with weights: means, second moments, channel extremes.
+
+Gathered from runs of the float model through the runtime's hook, in memory that does not depend on the number of samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edge8 import Model
+
+from ..graph import Graph, Node
+from ..targets.cpu_lite import write
+from .matrices import depth_of, input_rows, positions_of
+from .weights import WEIGHTS_INPUT
+
+__all__ = ["InputStatistics", "Statistics", "gather"]
+
+Array = np.ndarray[Any, Any]
+
+# A second moment of K inputs is K * K numbers. Beyond this many inputs it is kept per kernel position, and beyond this many
+# channels per block of so many: correlations between blocks are then taken as zero.
+MOMENT_LIMIT = 1280
+BLOCK = 512
+
+
+@dataclass
+class InputStatistics:
+    """Inputs of one operator with weights, over output positions of all samples.
+
+    Attributes:
+        rows: positions seen.
+        total: sum ``[groups, K]``, float64.
+        moments: sums of products per block of inputs: ``(begin, [groups, k, k])`` for inputs ``begin .. begin + k``, float64.
+    """
+
+    rows: int
+    total: Array
+    moments: list[tuple[int, Array]]
+
+    @property
+    def mean(self) -> Array:
+        """Mean input ``[groups, K]``."""
+        return self.total / max(1, self.rows)
+
+    def covariance(self, block: int) -> Array:
+        """Covariance ``[groups, k, k]`` of a block."""
+        begin, products = self.moments[block]
+        mean = self.mean[:, begin : begin + products.shape[1]]
+        return np.asarray(products / max(1, self.rows) - mean[:, :, None] * mean[:, None, :])
+
+
+@dataclass
+class Statistics:
+    """What a few runs of the float model showed.
+
+    Attributes:
+        inputs: by node name, for operators with constant float weights.
+        extremes: smallest and largest value per channel (last axis) ``[2, C]`` of the activations asked for, by tensor name.
+        samples: how many runs.
+    """
+
+    inputs: dict[str, InputStatistics] = field(default_factory=dict)
+    extremes: dict[str, Array] = field(default_factory=dict)
+    samples: int = 0
+
+
+def _blocks(kernel: int, depth: int, moments: bool) -> list[tuple[int, int]]:
+    """Ranges of inputs that get a second moment."""
+    if not moments:
+        return []
+    total = kernel * depth
+    if total <= MOMENT_LIMIT:
+        return [(0, total)]
+    step = depth if depth <= MOMENT_LIMIT else BLOCK
+    if depth < 16:
+        step = MOMENT_LIMIT // depth * depth
+    return [(begin, min(begin + step, total)) for begin in range(0, total, step)]
+
+
+class _Watch:
+    """Adds up one operator's inputs."""
+
+    def __init__(self, node: Node, graph: Graph, rows_per_sample: int, moments: bool, seed: int) -> None:
+        self.node = node
+        self.shape = graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].shape
+        groups, kernel, depth = depth_of(node, self.shape)
+        positions = positions_of(node, graph.tensors[node.inputs[0]].shape, graph.tensors[node.outputs[0]].shape)
+        self.positions, self.take = positions, min(positions, rows_per_sample)
+        self.random = np.random.default_rng(seed)
+        ranges = _blocks(kernel, depth, moments)
+        self.sums = InputStatistics(0, np.zeros((groups, kernel * depth)), [(b, np.zeros((groups, e - b, e - b))) for b, e in ranges])
+
+    def add(self, x: Array) -> None:
+        """Take some positions of a run, all where there are few."""
+        if self.take == self.positions:
+            chosen = np.arange(self.positions)
+        else:
+            chosen = self.random.choice(self.positions, self.take, replace=False)
+        rows = input_rows(self.node, x, self.shape, chosen)
+        self.sums.rows += len(chosen)
+        self.sums.total += rows.sum(axis=1, dtype=np.float64)
+        for begin, products in self.sums.moments:
+            part = rows[:, :, begin : begin + products.shape[1]]
+            products += np.matmul(part.transpose(0, 2, 1), part)
+
+
+def gather(
+    graph: Graph,
+    samples: Iterable[Mapping[str, Array]],
+    *,
+    most: int,
+    rows: int = 4096,
+    moments: bool = True,
+    channels: Iterable[str] = (),
+    threads: int = 1,
+) -> Statistics:
+    """Run a float graph on up to ``most`` samples and watch the inputs of its operators with weights.
+
+    Args:
+        graph: float, as the passes left it.
+        samples: inputs by name.
+        most: samples to use.
+        rows: output positions per operator to use, over all samples.
+        moments: gather second moments.
+        channels: activations whose channel extremes are wanted.
+        threads: of the runs.
+    """
+    data = write(graph)
+    model = Model(data)
+    session = model.session(threads)
+    numbers = {model._tensor(i).name: i for i in range(len(model.tensors))}
+    watches: dict[int, _Watch] = {}
+    for i, node in enumerate(graph.nodes):
+        position = WEIGHTS_INPUT.get(node.op)
+        if position is not None and graph.tensors[node.inputs[position]].constant:
+            watches[i] = _Watch(node, graph, max(1, rows // most), moments, i)
+    result = Statistics()
+    wanted = {name: np.full((2, graph.tensors[name].shape[-1]), [[np.inf], [-np.inf]]) for name in channels}
+    by_op: dict[int, list[str]] = {}
+    for i, node in enumerate(graph.nodes):
+        by_op[i] = [name for name in node.outputs if name in wanted]
+
+    def before(op: int) -> None:
+        if op in watches:
+            watches[op].add(session.tensor(numbers[graph.nodes[op].inputs[0]]))
+
+    def after(op: int) -> None:
+        for name in by_op[op]:
+            x = session.tensor(numbers[name]).reshape(-1, wanted[name].shape[1])
+            wanted[name][0] = np.minimum(wanted[name][0], x.min(axis=0))
+            wanted[name][1] = np.maximum(wanted[name][1], x.max(axis=0))
+
+    with session.hook(after=after, before=before):
+        for sample in samples:
+            if result.samples >= most:
+                break
+            session(dict(sample))
+            result.samples += 1
+    result.inputs = {graph.nodes[i].name: watch.sums for i, watch in watches.items()}
+    result.extremes = wanted
+    return result
