@@ -172,6 +172,25 @@ class GlobalAveragePool(OpRun):
         return (x.mean(axis=tuple(range(2, x.ndim)), keepdims=True, dtype=np.float64).astype(x.dtype),)
 
 
+class GlobalMaxPool(OpRun):
+    """onnx's own drops the spatial axes of 3-D inputs."""
+
+    op_domain = ""
+
+    def _run(self, x):  # type: ignore[override, no-untyped-def]
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
+class Sigmoid(OpRun):
+    """1/(1+e^-|x|) or its complement: no overflow, one exponential."""
+
+    op_domain = ""
+
+    def _run(self, x):  # type: ignore[override, no-untyped-def]
+        small = np.exp(-np.abs(x))
+        return ((np.where(x >= 0, x.dtype.type(1), small) / (1 + small)).astype(x.dtype),)
+
+
 class BatchNormalization(OpRun):
     """Inference only. onnx's own version 9 takes the default momentum as a request for training statistics."""
 
@@ -223,7 +242,7 @@ class Resize(OpRun):
         return (y,)
 
 
-FAST_OPS: list[type[OpRun]] = [Conv, ConvTranspose, MatMul, Gemm, MaxPool, AveragePool, GlobalAveragePool, BatchNormalization, Resize]
+FAST_OPS: list[type[OpRun]] = [Conv, ConvTranspose, MatMul, Gemm, MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Sigmoid, BatchNormalization, Resize]
 
 
 class _Step:

@@ -64,6 +64,8 @@ def _axes_to_attribute(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> l
         return [make_node("Identity", [node.input[0]], list(node.output), node.name)]
     if not empty and axes is not None:
         attrs["axes"] = [int(axis) for axis in axes.ravel()]
+    if node.op_type == "Unsqueeze" and all(axis >= 0 for axis in attrs.get("axes", [-1])):
+        attrs["axes"].sort()
     return [_rebuild(node, [node.input[0]], attrs)]
 
 
@@ -192,6 +194,9 @@ def _shape(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.Nod
 def _batch_norm(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.NodeProto]:
     """Training statistics are a leftover: the chip only infers."""
     attrs = attributes(node)
+    used = graph.consumers().keys() | graph.output_names()
+    if any(name in used for name in node.output[1:]):
+        raise Impossible("its training outputs are used", "Export the model in inference mode")
     kept = {key: attrs[key] for key in ("epsilon", "momentum") if key in attrs}
     return [make_node("BatchNormalization", list(node.input), [node.output[0]], node.name, **kept)]
 
@@ -336,6 +341,14 @@ def _pow(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.NodeP
     return [_rebuild(node, [node.input[0], graph.constant(node.input[1], converted)], {})]
 
 
+def _roi_align(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.NodeProto]:
+    """Version 16 moved the grid by half a pixel; the older form is the one called output_half_pixel."""
+    attrs = attributes(node)
+    if attrs.pop("coordinate_transformation_mode", "half_pixel") != "output_half_pixel":
+        raise Impossible("aligned sampling (half_pixel) has no older form", "Export with aligned=False")
+    return [_rebuild(node, list(node.input), attrs)]
+
+
 def _einsum(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.NodeProto]:
     """Two operands that share leading batch letters and one summed letter: MatMul with transposes."""
     equation = attributes(node)["equation"].replace(" ", "")
@@ -416,6 +429,7 @@ RULES: dict[str, tuple[tuple[int, ...], Rule]] = {
     "CastLike": ((15,), _cast_like),
     "Pow": ((12,), _pow),
     "Einsum": (_ALWAYS, _einsum),
+    "RoiAlign": ((16,), _roi_align),
 }
 
 
@@ -431,6 +445,7 @@ def _generic(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.N
         return [node]
     if len(node.input) > schema.max_input or len(node.output) > schema.max_output:
         raise Impossible(f"it uses inputs or outputs that came after opset {target}", _opset_hint(source.since_version))
+    _check_types(graph, node, schema, target)
     kept = onnx.NodeProto()
     kept.CopyFrom(node)
     del kept.attribute[:]
@@ -442,6 +457,18 @@ def _generic(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.N
         if default is None or not default.name or helper.get_attribute_value(default) != helper.get_attribute_value(attribute):
             raise Impossible(f"attribute {attribute.name} came after opset {target}", _opset_hint(source.since_version))
     return [kept]
+
+
+def _check_types(graph: OnnxGraph, node: onnx.NodeProto, schema: Any, target: int) -> None:
+    """Later versions mostly add element types."""
+    allowed = {entry.type_param_str: entry.allowed_type_strs for entry in schema.type_constraints}
+    for index, name in enumerate(node.input):
+        kind = graph.elem_type(name)
+        formal = schema.inputs[min(index, len(schema.inputs) - 1)].type_str
+        text = f"tensor({onnx.TensorProto.DataType.Name(kind).lower()})" if kind else ""
+        if name and kind and formal in allowed and text not in allowed[formal]:
+            source = defs.get_schema(node.op_type, graph.opset, "")
+            raise Impossible(f"input {name} has type {text[7:-1]}, which it does not take in opset {target}", _opset_hint(source.since_version))
 
 
 def _opset_hint(version: int) -> str:

@@ -124,7 +124,13 @@ def extract(graph: OnnxGraph, notes: list[str]) -> _Found:
                     found.activation[(reader.name, index)] = (np.float32(scale.ravel()[0]), offset)
                 else:
                     dropped += 1
-        elif node.op_type != "QuantizeLinear":
+        elif node.op_type == "QuantizeLinear":
+            readers = graph.consumers().get(node.output[0], [])
+            if node.output[0] in graph.output_names() or any(reader.op_type != "DequantizeLinear" for reader, _ in readers):
+                raise ConvertError(
+                    "QuantizeLinear without DequantizeLinear behind", rule="qdq.pair", where=node.name, hint="Only QDQ models with pairs are accepted"
+                )
+        else:
             keep.append(node)
     graph.nodes = keep
     for node in keep:

@@ -105,6 +105,10 @@ def check_ready(graph: OnnxGraph, allow_dynamic: bool) -> list[Problem]:
             continue
         if node.op_type in ("Conv", "ConvTranspose"):
             problems += _convolution(graph, node)
+        if node.op_type == "MaxPool" and len(node.output) > 1 and node.output[1]:
+            problems.append(Problem(node.name, node.op_type, "its index output is used", "Use MaxPool without indices"))
+        if node.op_type == "Resize" and attributes(node).get("coordinate_transformation_mode") == "tf_crop_and_resize":
+            problems.append(Problem(node.name, node.op_type, "tf_crop_and_resize has no form on the chip", "Use Slice and Resize"))
         if node.op_type == "BatchNormalization" and len(node.output) > 1:
             problems.append(Problem(node.name, node.op_type, "it is in training mode", "Export the model in inference mode"))
         for name in node.output:
@@ -160,6 +164,9 @@ def engine_warnings(graph: OnnxGraph) -> list[str]:
         out.append(
             f"{op} ({len(names)}x: {shown}) is not in the AI Core list of the Ascend 310; it runs on the chip's CPU, or ATC refuses it"
         )
+    cubic = [node.name for node in graph.nodes if node.op_type == "Resize" and attributes(node).get("mode") == "cubic"]
+    if cubic:
+        out.append(f"Resize with mode cubic ({len(cubic)}x: {', '.join(cubic[:3])}): ATC's Resize knows nearest and linear kernels")
     return out
 
 
