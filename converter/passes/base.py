@@ -15,7 +15,7 @@ from ..graph import Graph
 
 __all__ = ["PIPELINE", "RESTLESS", "Pass", "optimise", "passes"]
 
-_CLEAN = ("fold_constants", "remove_identity", "common_subexpressions", "normalise_arithmetic")
+_CLEAN = ("hoist_scales", "fold_constants", "remove_identity", "common_subexpressions", "normalise_arithmetic")
 
 PIPELINE: tuple[tuple[str, ...], ...] = (
     _CLEAN,

@@ -11,7 +11,7 @@ import numpy as np
 from ..graph import DType, Graph, Node, Tensor
 from ..ops.base import Array, operators
 
-__all__ = ["Editor", "marked", "sort_nodes"]
+__all__ = ["Editor", "marked", "same_mark", "sort_nodes"]
 
 
 def marked(tensor: Tensor) -> bool:
@@ -163,7 +163,7 @@ class Editor:
         """
         kept, gone = self.tensor(new), self.tensor(old)
         if marked(gone):
-            if kept.constant or (marked(kept) and not _same_mark(kept, gone)):
+            if kept.constant or (marked(kept) and not same_mark(kept, gone)):
                 return False
             if not marked(kept) and new in self.graph.inputs:
                 return False
@@ -211,7 +211,8 @@ class Editor:
                 self.producer[swap[name]] = maker
 
 
-def _same_mark(a: Tensor, b: Tensor) -> bool:
+def same_mark(a: Tensor, b: Tensor) -> bool:
+    """Whether two activations have the same scale from the model."""
     assert a.scale is not None
     assert b.scale is not None
     return bool(np.array_equal(a.scale, b.scale)) and a.zero_point == b.zero_point

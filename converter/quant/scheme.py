@@ -11,11 +11,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ..errors import ConvertError
+from ..evaluate import weights as real_weights
 from ..graph import DType, Graph, Node, Tensor
 from ..ops import operators
 from ..ops.base import Quantisation, Scales
-from .weights import WEIGHTS_INPUT, quantise_node
+from .weights import WEIGHTS_INPUT, Codes, quantise_node
 
 __all__ = ["MODES", "Decision", "Scheme", "apply", "decide", "matches"]
 
@@ -253,7 +256,8 @@ class _Borders:
         if tensor.dtype is DType.INT8:
             return name
         if name not in self.coded:
-            self.coded[name] = self.graph.add(Tensor(self.graph.fresh(f"{name}_int8"), tensor.shape, DType.INT8))
+            coded = Tensor(self.graph.fresh(f"{name}_int8"), tensor.shape, DType.INT8, scale=tensor.scale, zero_point=tensor.zero_point)
+            self.coded[name] = self.graph.add(coded)
             self.nodes.append(Node("Quantize", [name], [self.coded[name]], name=f"{name}_quantize"))
         return self.coded[name]
 
@@ -333,9 +337,20 @@ class _Groups:
             self.parent[root] = roots[0]
 
 
-def _separate_fixed(graph: Graph, forms: dict[int, Quantisation]) -> None:
-    """Put a table between a tensor of fixed scale and an operator that would impose another one (Softmax into Concat)."""
-    fixed: dict[str, tuple[float, int]] = {}
+def _given(tensor: Tensor) -> tuple[float, int] | None:
+    """The scale that the model itself gives to an int8 activation (a quantised ONNX model), as (scale, zero point)."""
+    if tensor.dtype is not DType.INT8 or tensor.constant or tensor.scale is None:
+        return None
+    return float(tensor.scale[0]), tensor.zero_point
+
+
+def _separate_fixed(graph: Graph, forms: dict[int, Quantisation]) -> dict[str, tuple[float, int]]:
+    """Put a table between a tensor of fixed scale and an operator that would impose another one (Softmax into Concat).
+
+    Returns:
+        The scale of every tensor that has a fixed one.
+    """
+    fixed = {t.name: given for t in graph.activations() if (given := _given(t)) is not None}
     nodes: list[Node] = []
     for node in graph.nodes:
         form = forms.get(id(node))
@@ -344,42 +359,67 @@ def _separate_fixed(graph: Graph, forms: dict[int, Quantisation]) -> None:
         if form is not None and form.scales is Scales.SAME:
             positions = [p for p in form.data if p < len(node.inputs) and node.inputs[p]]
             found = [fixed.get(node.inputs[p]) for p in positions]
-            if len(set(found)) == 1 and found[0] is not None:
-                fixed.update(dict.fromkeys(node.outputs, found[0]))
-            else:
-                for p, preset in zip(positions, found, strict=True):
-                    if preset is not None:
-                        source = graph.tensors[node.inputs[p]]
-                        name = graph.add(Tensor(graph.fresh(f"{source.name}_rescaled"), source.shape, DType.INT8))
-                        nodes.append(Node("Unary", [source.name], [name], {"kind": 0}, name=f"{source.name}_rescale"))
-                        node.inputs[p] = name
+            wanted = fixed.get(node.outputs[0]) or (found[0] if len(set(found)) == 1 else None)
+            for p, preset in zip(positions, found, strict=True):
+                if preset is not None and preset != wanted:
+                    source = graph.tensors[node.inputs[p]]
+                    name = graph.add(Tensor(graph.fresh(f"{source.name}_rescaled"), source.shape, DType.INT8))
+                    nodes.append(Node("Unary", [source.name], [name], {"kind": 0}, name=f"{source.name}_rescale"))
+                    node.inputs[p] = name
+            if wanted is not None:
+                fixed.update(dict.fromkeys((*(node.inputs[p] for p in positions), *node.outputs), wanted))
         nodes.append(node)
     graph.nodes = nodes
+    return fixed
 
 
 def _share_scales(graph: Graph, forms: dict[int, Quantisation]) -> None:
     """Note in each int8 activation whose scale it takes, and which scales are given by the operator."""
-    _separate_fixed(graph, forms)
+    fixed = _separate_fixed(graph, forms)
     groups = _Groups()
     for node in graph.nodes:
         form = forms.get(id(node))
         if form is not None and form.scales is Scales.SAME:
             groups.join([*(node.inputs[p] for p in form.data if p < len(node.inputs) and node.inputs[p]), *node.outputs])
-    for node in graph.nodes:
-        form = forms.get(id(node))
-        if form is not None and form.scales is Scales.FIXED:
-            for name in node.outputs:
-                graph.tensors[groups.find(name)].preset = form.fixed
+    for name, given in fixed.items():
+        graph.tensors[groups.find(name)].preset = given
     for tensor in graph.activations():
+        tensor.scale, tensor.zero_point = None, 0
         root = groups.find(tensor.name)
         if root != tensor.name:
             tensor.share = root
+    _take_presets(graph)
+
+
+def _take_presets(graph: Graph) -> None:
+    """When every scale is given, there is nothing to calibrate: the tensors have their scales at once."""
+    int8 = [t for t in graph.activations() if t.dtype is DType.INT8]
+    given = {t.name: graph.tensors[t.share or t.name].preset for t in int8}
+    if None in given.values():
+        return
+    for tensor in int8:
+        preset = given[tensor.name]
+        assert preset is not None
+        tensor.scale, tensor.zero_point = np.array([preset[0]], np.float32), preset[1]
+        tensor.share, tensor.preset = "", None
+
+
+def _take_codes(graph: Graph, node: Node, as_float: bool) -> None:
+    """Weights that the model itself stores in int8 keep their codes, or become the numbers that these stand for."""
+    position = WEIGHTS_INPUT[node.op]
+    weights = graph.tensors[node.inputs[position]]
+    if weights.data is None or weights.dtype is not DType.INT8 or weights.scale is None:
+        return
+    if as_float:
+        node.inputs[position] = graph.constant(real_weights(graph, node, weights.name), f"{weights.name}_float32")
+    else:
+        quantise_node(graph, node, codes=Codes(weights.data, weights.scale))
 
 
 def apply(graph: Graph, scheme: Scheme) -> list[Decision]:
     """Quantise a float graph in place: weights to codes, activation types, borders, shared scales.
 
-    Int8 activations have no scale afterwards: `write` makes a calibratable file of them.
+    Int8 activations have no scale afterwards, unless the model gave all of them: `write` makes a calibratable file of them.
 
     Returns:
         A decision per node of the graph as it was given.
@@ -388,7 +428,14 @@ def apply(graph: Graph, scheme: Scheme) -> list[Decision]:
         ConvertError: a skip pattern names no node.
     """
     decisions = decide(graph, scheme)
+    if scheme.mode != "full" and not scheme.calibratable:
+        for tensor in graph.activations():
+            tensor.scale, tensor.zero_point = None, 0
+    for node, decision in zip(graph.nodes, decisions, strict=True):
+        if node.op in WEIGHTS_INPUT:
+            _take_codes(graph, node, decision.domain == "float")
     if scheme.mode == "float":
+        graph.prune()
         return decisions
     forms = [operators()[node.op].quantisation(node, graph) for node in graph.nodes]
     nodes = list(graph.nodes)
