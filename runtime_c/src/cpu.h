@@ -4,6 +4,8 @@
 #ifndef E8_CPU_H
 #define E8_CPU_H
 
+#include "names.h"
+
 #include <stdint.h>
 
 enum {

@@ -2,6 +2,8 @@
 #ifndef E8_CRC32C_H
 #define E8_CRC32C_H
 
+#include "names.h"
+
 #include <stddef.h>
 #include <stdint.h>
 

@@ -7,6 +7,8 @@
 #ifndef E8_FLAT_H
 #define E8_FLAT_H
 
+#include "names.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

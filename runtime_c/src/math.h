@@ -8,6 +8,8 @@
 #ifndef E8_MATH_H
 #define E8_MATH_H
 
+#include "names.h"
+
 #include "numeric.h"
 
 /* Before a loop whose output is one of its inputs or apart from them all: element i depends on no other element. (clang has the

@@ -4,6 +4,8 @@
 #ifndef E8_STRIDED_H
 #define E8_STRIDED_H
 
+#include "names.h"
+
 #include "op.h"
 
 /* Tile needs two axes for each of the tensor's. */

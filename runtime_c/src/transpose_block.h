@@ -2,6 +2,8 @@
 #ifndef E8_TRANSPOSE_BLOCK_H
 #define E8_TRANSPOSE_BLOCK_H
 
+#include "names.h"
+
 #include <stddef.h>
 #include <stdint.h>
 

@@ -4,6 +4,8 @@
 #ifndef E8_OBSERVER_H
 #define E8_OBSERVER_H
 
+#include "../names.h"
+
 #include "edge8_quant.h"
 
 #include <stdbool.h>

@@ -2,6 +2,8 @@
 #ifndef E8_RANGE_H
 #define E8_RANGE_H
 
+#include "../names.h"
+
 #include "observer.h"
 
 /* The clip of least Kullback-Leibler divergence; `scratch` holds 2048 floats. Leaves the range as it is where there is
