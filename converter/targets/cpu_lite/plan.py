@@ -20,7 +20,9 @@ IN_PLACE: dict[str, tuple[int, ...]] = {
     "Binary": (0, 1),
     "Conv2D": (4,),
     "FullyConnected": (4,),
+    "LayerNorm": (0,),
     "Reshape": (0,),
+    "Softmax": (0,),
     "Unary": (0,),
     "Where": (0, 1, 2),
 }
