@@ -200,6 +200,8 @@ def convert(
     percentile: float = 99.99,
     bits: int = 8,
     group: int = 0,
+    min_elements: int = 0,
+    min_channels: int = 0,
     skip: Sequence[str] = (),
     io: str = "float32",
     device: str | None = None,
@@ -224,6 +226,7 @@ def convert(
         percentile: for the method of that name.
         bits: width of weights, 1 to 16 with ``quant="weight"``.
         group: inputs that share a weight scale, 0 = one scale per output channel.
+        min_elements, min_channels: weights with no more elements or output channels than this stay float with ``quant="weight"``.
         skip: nodes that stay float: names, ``type:Conv2D``, ``re:expression``.
         io: ``"int8"`` leaves the model's inputs and outputs as codes.
         device: name of a profile in devices/: the model must fit it; its latency is predicted.
@@ -256,7 +259,14 @@ def convert(
         raise TypeError(f"convert() got unexpected arguments for {target}: {', '.join(sorted(target_options))}")
     weight = quant == "weight"
     scheme = Scheme(
-        mode=quant, bits=bits, group=group, skip=tuple(skip), io=io, calibratable=weight and calibratable and bits == 8 and not group
+        mode=quant,
+        bits=bits,
+        group=group,
+        min_elements=min_elements,
+        min_channels=min_channels,
+        skip=tuple(skip),
+        io=io,
+        calibratable=weight and calibratable and bits == 8 and not group,
     )
     if output is not None and not Path(output).parent.is_dir():
         raise ConvertError("the folder does not exist", rule="output.folder", where=str(Path(output).parent), hint="Create it first")

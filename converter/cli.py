@@ -14,6 +14,7 @@ from edge8.cli import run_command
 from .api import convert
 from .commands import COMMANDS
 from .errors import ConvertError
+from .quant.configs import parse_arguments
 
 __all__ = ["convert_main", "host_main"]
 
@@ -45,8 +46,8 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="the trained network, a .onnx file")
-    parser.add_argument("-o", "--output", required=True, help="file to write (cpu-lite, onnx-qdq) or folder (ascend310)")
+    parser.add_argument("model", nargs="?", help="the trained network, a .onnx file")
+    parser.add_argument("-o", "--output", help="file to write (cpu-lite, onnx-qdq) or folder (ascend310)")
     parser.add_argument("--target", default="cpu-lite", choices=["cpu-lite", "ascend310", "onnx-qdq"])
     parser.add_argument("--quant", default="full", choices=["full", "weight", "float"], help="what is quantised (default full)")
     parser.add_argument(
@@ -57,7 +58,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=2, help="for the calibration runs (default 2)")
     parser.add_argument("--report", help="write a report: .html (with the plots) or .json")
     parser.add_argument("--device", help="check that the model fits this board and predict its latency, see `edge8 devices`")
-    parser.add_argument("--config", help="TOML file with the names of these flags, or MindSpore's configuration (.cfg)")
+    parser.add_argument("--config", help="TOML file with the names of these flags, or a configuration for MindSpore's converter")
     _add_calibration(parser)
     _add_quantiser(parser)
     qdq = parser.add_argument_group("ONNX QDQ")
@@ -92,6 +93,7 @@ def _add_preprocessing(data: argparse.ArgumentParser | argparse._ArgumentGroup) 
     data.add_argument("--mean", type=_numbers, help="subtracted from each channel (0..255)")
     data.add_argument("--std", type=_numbers, help="each channel is divided by it")
     data.add_argument("--channels", choices=["rgb", "bgr", "gray"])
+    data.add_argument("--interpolation", choices=["linear", "nearest", "cubic", "area", "lanczos"], help="of --resize (default linear)")
     data.add_argument("--samples", type=int, help="use at most so many")
 
 
@@ -100,20 +102,25 @@ def _add_quantiser(parser: argparse.ArgumentParser) -> None:
     quant.add_argument("--method", default="auto", choices=list(METHODS), help="how activation ranges are chosen (default auto)")
     quant.add_argument("--percentile", type=float, default=99.99)
     quant.add_argument("--bits", type=int, default=8, help="width of weights, 1 to 16 with --quant weight")
+    quant.add_argument("--min-elements", type=int, default=0, metavar="N", help="weights with no more elements stay float (--quant weight)")
+    quant.add_argument("--min-channels", type=int, default=0, metavar="N", help="weights with no more channels stay float (--quant weight)")
     quant.add_argument("--group", type=int, default=0, help="inputs that share a weight scale with --quant weight (0 = all of a channel)")
 
 
 def _preprocess(arguments: argparse.Namespace) -> Any:
     from .calibration import Preprocess, load_preprocess
 
-    flags = {
-        name: getattr(arguments, name) for name in ("resize", "crop", "mean", "std", "channels") if getattr(arguments, name) is not None
-    }
+    names = ("resize", "crop", "mean", "std", "channels", "interpolation")
+    flags = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.preprocess:
         if flags:
             raise ConvertError(f"--{next(iter(flags))} and --preprocess exclude each other", rule="preprocess.flags", where="--preprocess")
         return load_preprocess(Path(arguments.preprocess))
     return Preprocess(**flags) if flags else None
+
+
+def _warn(text: str) -> None:
+    print(f"edge8: warning: {text}", file=sys.stderr)
 
 
 def _convert(arguments: argparse.Namespace) -> int:
@@ -136,6 +143,8 @@ def _convert(arguments: argparse.Namespace) -> int:
         percentile=arguments.percentile,
         bits=arguments.bits,
         group=arguments.group,
+        min_elements=arguments.min_elements,
+        min_channels=arguments.min_channels,
         skip=arguments.skip,
         io=arguments.io,
         device=arguments.device,
@@ -193,8 +202,7 @@ def host_main(argv: list[str], debug: bool = False) -> int:
         parser = argparse.ArgumentParser(prog="convert", description="Quantise a trained ONNX model for a device.")
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
         _add_convert(parser)
-        arguments = parser.parse_args(rest)
-        return run_command(lambda: _convert(arguments), debug)
+        return run_command(lambda: _convert(parse_arguments(parser, rest, needed=("model", "output"), warn=_warn)), debug)
     if name == "report":
         parser = argparse.ArgumentParser(prog="edge8 report", description="Compare an .e8 file with its ONNX model, layer by layer.")
         _add_report(parser)
