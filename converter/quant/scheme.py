@@ -391,10 +391,21 @@ def _share_scales(graph: Graph, forms: dict[int, Quantisation]) -> None:
     _take_presets(graph)
 
 
+def _covering(low: float, high: float) -> tuple[float, int]:
+    """Scale and zero point of int8 codes that reach from ``low`` to ``high`` and have a code for zero."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32((high - low) / 255)) or 1.0
+    return scale, round(-128 - low / scale)
+
+
 def _take_presets(graph: Graph) -> None:
     """When every scale is given, there is nothing to calibrate: the tensors have their scales at once."""
     int8 = [t for t in graph.activations() if t.dtype is DType.INT8]
     given = {t.name: graph.tensors[t.share or t.name].preset for t in int8}
+    for node in graph.nodes:  # a constant operand has its own range
+        source = graph.tensors[node.inputs[0]] if node.op == "Quantize" else None
+        if source is not None and source.data is not None and given[node.outputs[0]] is None:
+            given[node.outputs[0]] = _covering(float(source.data.min()), float(source.data.max()))
     if None in given.values():
         return
     for tensor in int8:
