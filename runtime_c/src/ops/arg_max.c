@@ -32,14 +32,34 @@ struct job {
     uint32_t tasks;
 };
 
-/* The element at `offset` as a double: exact for all supported types. */
-static double load(const struct tensor *t, size_t offset)
+/* Each type has its own search, so that the compiler sees a plain loop. */
+#define FIND(name, element)                                                                                                                \
+    static size_t name(const struct job *j, size_t base)                                                                                   \
+    {                                                                                                                                      \
+        const element *x = (const element *)j->in.address + base;                                                                          \
+        element value = x[0];                                                                                                              \
+        size_t best = 0;                                                                                                                   \
+        for (size_t k = 1; k < j->length; k++) {                                                                                           \
+            element other = x[k * j->inner];                                                                                               \
+            bool better = j->smallest ? other < value : other > value;                                                                     \
+            if (!better && !(j->select_last && other == value)) continue;                                                                  \
+            value = other;                                                                                                                 \
+            best = k;                                                                                                                      \
+        }                                                                                                                                  \
+        return best;                                                                                                                       \
+    }
+FIND(find_f32, float)
+FIND(find_s8, int8_t)
+FIND(find_s32, int32_t)
+FIND(find_u8, uint8_t)
+
+static size_t find(const struct job *j, size_t base)
 {
-    switch (t->type) {
-    case Type_FLOAT32: return (double)((const float *)t->address)[offset];
-    case Type_INT8: return (double)((const int8_t *)t->address)[offset];
-    case Type_INT32: return (double)((const int32_t *)t->address)[offset];
-    default: return (double)((const uint8_t *)t->address)[offset];
+    switch (j->in.type) {
+    case Type_FLOAT32: return find_f32(j, base);
+    case Type_INT8: return find_s8(j, base);
+    case Type_INT32: return find_s32(j, base);
+    default: return find_u8(j, base);
     }
 }
 
@@ -49,15 +69,7 @@ static void task(void *argument, uint32_t index)
     size_t begin, end;
     run_share(j->outer * j->inner, 8, index, j->tasks, &begin, &end);
     for (size_t i = begin; i < end; i++) {
-        size_t base = i / j->inner * j->length * j->inner + i % j->inner, best = 0;
-        double value = load(&j->in, base);
-        for (size_t k = 1; k < j->length; k++) {
-            double other = load(&j->in, base + k * j->inner);
-            bool better = j->smallest ? other < value : other > value;
-            if (!better && !(j->select_last && other == value)) continue;
-            value = other;
-            best = k;
-        }
+        size_t best = find(j, i / j->inner * j->length * j->inner + i % j->inner);
         if (j->out.type == Type_INT64)
             ((int64_t *)j->out.address)[i] = (int64_t)best;
         else

@@ -12,7 +12,8 @@
 #include "../op.h"
 
 /* Neighbouring axes of the same sort are merged, so kept and reduced groups alternate. `inner` is the contiguous kept group
- * at the end (1 when the last axis is reduced). */
+ * at the end. When the last axis is reduced, the last kept group takes its part: outputs that lie `step` apart in the input are
+ * then computed together, which keeps their chains of additions independent. */
 struct group {
     size_t size, stride;
 };
@@ -20,7 +21,7 @@ struct group {
 struct layout {
     struct group kept[E8_MAX_RANK], reduced[E8_MAX_RANK];
     uint32_t kept_count, reduced_count;
-    size_t inner, count;
+    size_t inner, step, count;
 };
 
 enum { COLUMNS = 32 }; /* outputs computed at a time: their accumulators live on the stack */
@@ -52,6 +53,13 @@ static void find_layout(const struct tensor *in, struct flat_vector axes, struct
             groups[(*count)++] = (struct group){size, stride};
         previous = reduced;
         stride *= size;
+    }
+    l->step = 1;
+    if (l->inner == 1 && l->kept_count > 0) {
+        l->inner = l->kept[0].size;
+        l->step = l->kept[0].stride;
+        l->kept_count--;
+        memmove(l->kept, l->kept + 1, l->kept_count * sizeof l->kept[0]);
     }
 }
 
@@ -147,33 +155,39 @@ static size_t outer_offset(const struct layout *l, size_t outer)
     return offset;
 }
 
-static void rows_f32(uint32_t kind, const float *x, size_t rows, size_t stride, size_t n, double *acc, const float *largest)
+/* What a reduction works on: `rows` rows that lie `stride` apart, n columns that lie `step` apart. */
+struct block {
+    size_t rows, stride, n, step;
+};
+
+/* acc[c] = f(acc[c], x) over the block, with a plain inner loop where the columns are neighbours. */
+#define FOLD(x, b, expression)                                                                                                             \
+    do {                                                                                                                                   \
+        for (size_t r = 0; r < (b)->rows; r++, (x) += (b)->stride) {                                                                       \
+            if ((b)->step == 1)                                                                                                            \
+                for (size_t c = 0; c < (b)->n; c++) {                                                                                      \
+                    const size_t at = c;                                                                                                   \
+                    acc[c] = (expression);                                                                                                 \
+                }                                                                                                                          \
+            else                                                                                                                           \
+                for (size_t c = 0; c < (b)->n; c++) {                                                                                      \
+                    const size_t at = c * (b)->step;                                                                                       \
+                    acc[c] = (expression);                                                                                                 \
+                }                                                                                                                          \
+        }                                                                                                                                  \
+    } while (0)
+
+static void fold_f32(uint32_t kind, const float *x, const struct block *b, double *acc, const float *largest)
 {
-    for (size_t r = 0; r < rows; r++, x += stride) {
-        switch (kind) {
-        case ReduceKind_MAX:
-            for (size_t c = 0; c < n; c++) acc[c] = (double)x[c] > acc[c] ? (double)x[c] : acc[c];
-            break;
-        case ReduceKind_MIN:
-            for (size_t c = 0; c < n; c++) acc[c] = (double)x[c] < acc[c] ? (double)x[c] : acc[c];
-            break;
-        case ReduceKind_PROD:
-            for (size_t c = 0; c < n; c++) acc[c] *= (double)x[c];
-            break;
-        case ReduceKind_L1:
-            for (size_t c = 0; c < n; c++) acc[c] += (double)(x[c] < 0.0f ? -x[c] : x[c]);
-            break;
-        case ReduceKind_L2:
-        case ReduceKind_SUM_SQUARE:
-            for (size_t c = 0; c < n; c++) acc[c] += (double)x[c] * (double)x[c];
-            break;
-        case ReduceKind_LOG_SUM_EXP:
-            for (size_t c = 0; c < n; c++) acc[c] += (double)exp_float(x[c] - largest[c]);
-            break;
-        default:
-            for (size_t c = 0; c < n; c++) acc[c] += (double)x[c];
-            break;
-        }
+    switch (kind) {
+    case ReduceKind_MAX: FOLD(x, b, (double)x[at] > acc[c] ? (double)x[at] : acc[c]); break;
+    case ReduceKind_MIN: FOLD(x, b, (double)x[at] < acc[c] ? (double)x[at] : acc[c]); break;
+    case ReduceKind_PROD: FOLD(x, b, acc[c] * (double)x[at]); break;
+    case ReduceKind_L1: FOLD(x, b, acc[c] + (double)abs_float(x[at])); break;
+    case ReduceKind_L2:
+    case ReduceKind_SUM_SQUARE: FOLD(x, b, acc[c] + (double)x[at] * (double)x[at]); break;
+    case ReduceKind_LOG_SUM_EXP: FOLD(x, b, acc[c] + (double)exp_float(x[at] - largest[c])); break;
+    default: FOLD(x, b, acc[c] + (double)x[at]); break;
     }
 }
 
@@ -188,7 +202,8 @@ static void walk_f32(const struct job *j, uint32_t kind, const float *x, size_t 
 {
     struct walk w = {.offset = 0};
     for (size_t c = 0; c < n; c++) acc[c] = start_f32(kind);
-    do rows_f32(kind, x + w.offset, j->l.reduced[0].size, j->l.reduced[0].stride, n, acc, largest);
+    struct block b = {j->l.reduced[0].size, j->l.reduced[0].stride, n, j->l.step};
+    do fold_f32(kind, x + w.offset, &b, acc, largest);
     while (walk_on(&j->l, &w));
 }
 
@@ -214,26 +229,14 @@ static void reduce_f32(const struct job *j, size_t from, float *y, size_t n)
     }
 }
 
-static void rows_s8(uint32_t kind, const int8_t *x, size_t rows, size_t stride, size_t n, int32_t *acc, int32_t zero)
+static void fold_s8(uint32_t kind, const int8_t *x, const struct block *b, int32_t *acc, int32_t zero)
 {
-    for (size_t r = 0; r < rows; r++, x += stride) {
-        switch (kind) {
-        case ReduceKind_MAX:
-            for (size_t c = 0; c < n; c++) acc[c] = max_int(acc[c], x[c]);
-            break;
-        case ReduceKind_MIN:
-            for (size_t c = 0; c < n; c++) acc[c] = min_int(acc[c], x[c]);
-            break;
-        case ReduceKind_L1:
-            for (size_t c = 0; c < n; c++) acc[c] += x[c] < zero ? zero - x[c] : x[c] - zero;
-            break;
-        case ReduceKind_SUM_SQUARE:
-            for (size_t c = 0; c < n; c++) acc[c] += (x[c] - zero) * (x[c] - zero);
-            break;
-        default:
-            for (size_t c = 0; c < n; c++) acc[c] += x[c] - zero;
-            break;
-        }
+    switch (kind) {
+    case ReduceKind_MAX: FOLD(x, b, max_int(acc[c], x[at])); break;
+    case ReduceKind_MIN: FOLD(x, b, min_int(acc[c], x[at])); break;
+    case ReduceKind_L1: FOLD(x, b, acc[c] + (x[at] < zero ? zero - x[at] : x[at] - zero)); break;
+    case ReduceKind_SUM_SQUARE: FOLD(x, b, acc[c] + (x[at] - zero) * (x[at] - zero)); break;
+    default: FOLD(x, b, acc[c] + (x[at] - zero)); break;
     }
 }
 
@@ -243,7 +246,8 @@ static void reduce_s8(const struct job *j, size_t from, int8_t *y, size_t n)
     int32_t acc[COLUMNS], start = j->kind == ReduceKind_MAX ? -128 : j->kind == ReduceKind_MIN ? 127 : 0;
     struct walk w = {.offset = 0};
     for (size_t c = 0; c < n; c++) acc[c] = start;
-    do rows_s8(j->kind, x + w.offset, j->l.reduced[0].size, j->l.reduced[0].stride, n, acc, j->in.zero_point);
+    struct block b = {j->l.reduced[0].size, j->l.reduced[0].stride, n, j->l.step};
+    do fold_s8(j->kind, x + w.offset, &b, acc, j->in.zero_point);
     while (walk_on(&j->l, &w));
     bool moved = j->kind == ReduceKind_MAX || j->kind == ReduceKind_MIN;
     for (size_t c = 0; c < n; c++)
@@ -290,7 +294,7 @@ static void reduce_integer(const struct job *j, size_t from, size_t to, size_t n
         int64_t acc = start;
         do
             for (size_t r = 0; r < j->l.reduced[0].size; r++)
-                acc = step_integer(j->kind, acc, load(&j->in, from + c + w.offset + r * j->l.reduced[0].stride));
+                acc = step_integer(j->kind, acc, load(&j->in, from + c * j->l.step + w.offset + r * j->l.reduced[0].stride));
         while (walk_on(&j->l, &w));
         store(&j->out, to + c, j->kind == ReduceKind_MEAN ? acc / (int64_t)j->l.count : acc);
     }
@@ -305,7 +309,7 @@ static void task(void *argument, uint32_t index)
         size_t column = begin % j->l.inner, n = j->l.inner - column;
         if (n > end - begin) n = end - begin;
         if (n > COLUMNS) n = COLUMNS;
-        size_t from = outer_offset(&j->l, begin / j->l.inner) + column;
+        size_t from = outer_offset(&j->l, begin / j->l.inner) + column * j->l.step;
         if (j->in.type == Type_FLOAT32)
             reduce_f32(j, from, (float *)j->out.address + begin, n);
         else if (j->in.type == Type_INT8)
