@@ -50,7 +50,7 @@ size_t between(struct context *c, size_t low, size_t high)
 
 int32_t draw_int(struct context *c, int32_t low, int32_t high)
 {
-    return low + (int32_t)((draw(c) >> 32) % (uint64_t)((int64_t)high - low + 1));
+    return (int32_t)(low + (int64_t)((draw(c) >> 32) % (uint64_t)((int64_t)high - low + 1)));
 }
 
 float draw_float(struct context *c)

@@ -76,7 +76,7 @@ struct e8_gemm_s8s32 {
 };
 
 /* Rows that a kernel may copy to its scratch at a time, and the bytes per element it may use for that. */
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
 #define E8_GEMM_S8_SCRATCH(k) (32 * (((k) + 31) / 32 * 32) + 64)
 #else
 #define E8_GEMM_S8_SCRATCH(k) (16 * (((k) + 31) / 32 * 32) + 64)
@@ -93,6 +93,36 @@ struct e8_depthwise_s8 {
     int8_t *out;
     size_t out_stride;
 };
+
+/* Depthwise convolution of output rows [first, last) of one picture, for levels that have it (NULL otherwise): in the int8 form
+ * positions outside the picture read the code `zero`, in the float form 0. The result is that of the kernels by pointer. Only
+ * kernels with e8_depthwise_fits() come here. */
+struct e8_depthwise_image {
+    int32_t ih, iw, ow, kh, kw, sh, sw, dh, dw, pt, pl, zero, first, last;
+    size_t channels, w_stride;
+    const void *x; /* [ih][iw][channels] */
+    const void *w; /* [kh * kw][w_stride] */
+    void *out;     /* [oh][ow][channels] */
+    const float *bias; /* float form: padded, or NULL */
+    float low, high;   /* float form */
+    void *scratch;     /* E8_DEPTHWISE_SCRATCH bytes, 64-byte aligned */
+};
+
+/* Scratch for a tile of input pixels of 16 channels in float32, for the weights of 16 channels and for 32 outputs; 0 where no
+ * level has the kernel. */
+enum { E8_DEPTHWISE_PIXELS = 448, E8_DEPTHWISE_TAPS = 256 };
+#if defined(__x86_64__)
+enum { E8_DEPTHWISE_SCRATCH = 64 * (E8_DEPTHWISE_PIXELS + E8_DEPTHWISE_TAPS + 32) };
+#else
+enum { E8_DEPTHWISE_SCRATCH = 0 };
+#endif
+
+/* True when the input of 8 neighbouring outputs fits the scratch. Sizes are positive and their products fit int64. */
+static inline int e8_depthwise_fits(int64_t kh, int64_t kw, int64_t sw, int64_t dh, int64_t dw)
+{
+    int64_t rows = (kh - 1) * dh + 1, columns = 7 * sw + (kw - 1) * dw + 1;
+    return kh * kw <= E8_DEPTHWISE_TAPS && rows <= E8_DEPTHWISE_PIXELS && columns <= E8_DEPTHWISE_PIXELS && rows * columns <= E8_DEPTHWISE_PIXELS;
+}
 
 /* Float GEMM: out[i][c] = clamp(fma-chain over k from bias[c] (+ residual added last), low, high). The chain is
  * acc = bias[c]; acc = fma(a[k], w[k][c], acc) for k ascending; then acc + residual; then clamp (requant.h: clamp_float). */
@@ -174,6 +204,8 @@ struct e8_kernels {
     void (*gemm_s8)(const struct e8_gemm_s8 *g, const struct e8_requant *q);
     void (*gemm_s8s32)(const struct e8_gemm_s8s32 *g);
     void (*depthwise_s8)(const struct e8_depthwise_s8 *g, const struct e8_requant *q);
+    void (*depthwise_image_s8)(const struct e8_depthwise_image *g, const struct e8_requant *q);
+    void (*depthwise_image_f32)(const struct e8_depthwise_image *g);
     void (*gemm_f32)(const struct e8_gemm_f32 *g);
     void (*depthwise_f32)(const struct e8_depthwise_f32 *g);
     void (*decode)(const struct e8_decode *d);

@@ -36,27 +36,26 @@ AVX2_INLINE void chain(__m256 acc[ROWS][2], const struct e8_gemm_f32 *g, int row
     }
 }
 
-/* `count` (1 to 8) floats. */
-AVX2_INLINE __m256i lanes(size_t count)
-{
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
-/* Scale, bias, residual and clamp of 8 channels from c of row `at`, `count` of which exist. */
-AVX2_INLINE void finish8(const struct e8_gemm_f32 *g, __m256 acc, size_t at, size_t c, size_t count)
+/* Scale, bias, residual and clamp of 8 channels from c of row `at`. */
+AVX2_INLINE __m256 finish8(const struct e8_gemm_f32 *g, __m256 acc, size_t c, const float *residual)
 {
     if (g->scale) acc = _mm256_fmadd_ps(acc, load8(g->scale + c), g->bias ? load8(g->bias + c) : _mm256_setzero_ps());
-    const float *residual = g->residual ? g->residual + at * g->residual_stride + c : NULL;
-    float *out = g->out + at * g->out_stride + c;
-    __m256 low = _mm256_set1_ps(g->low), high = _mm256_set1_ps(g->high);
-    if (count >= 8) {
-        if (residual) acc = _mm256_add_ps(acc, load8(residual));
-        _mm256_storeu_ps(out, _mm256_min_ps(high, _mm256_max_ps(low, acc)));
-    } else {
-        __m256i mask = lanes(count);
-        if (residual) acc = _mm256_add_ps(acc, _mm256_maskload_ps(residual, mask));
-        _mm256_maskstore_ps(out, mask, _mm256_min_ps(high, _mm256_max_ps(low, acc)));
-    }
+    if (residual) acc = _mm256_add_ps(acc, load8(residual));
+    return _mm256_min_ps(_mm256_set1_ps(g->high), _mm256_max_ps(_mm256_set1_ps(g->low), acc));
+}
+
+/* A row of `columns` (1 to 16) channels from n. The tail goes through a buffer: masked stores take dozens of cycles on some CPUs. */
+AVX2_INLINE void finish_row_f32(const struct e8_gemm_f32 *g, __m256 a, __m256 b, size_t at, size_t n, size_t columns)
+{
+    const float *residual = g->residual ? g->residual + at * g->residual_stride + n : NULL;
+    float *out = g->out + at * g->out_stride + n, part[E8_NR] = {0};
+    if (columns < E8_NR && residual) residual = memcpy(part, residual, columns * sizeof *part);
+    a = finish8(g, a, n, residual);
+    b = finish8(g, b, n + 8, residual ? residual + 8 : NULL);
+    float *to = columns < E8_NR ? part : out;
+    _mm256_storeu_ps(to, a);
+    _mm256_storeu_ps(to + 8, b);
+    if (columns < E8_NR) memcpy(out, part, columns * sizeof *out);
 }
 
 AVX2_INLINE void tile(const struct e8_gemm_f32 *g, int rows, int vectors, size_t first, size_t n, size_t columns, const float *w)
@@ -65,13 +64,12 @@ AVX2_INLINE void tile(const struct e8_gemm_f32 *g, int rows, int vectors, size_t
     E8_UNROLL
     for (int i = 0; i < rows; i++) {
         E8_UNROLL
-        for (int j = 0; j < vectors; j++) acc[i][j] = g->bias && !g->scale ? load8(g->bias + n + 8 * (size_t)j) : _mm256_setzero_ps();
+        for (int j = 0; j < 2; j++) acc[i][j] = g->bias && !g->scale ? load8(g->bias + n + 8 * (size_t)j) : _mm256_setzero_ps();
     }
     chain(acc, g, rows, vectors, first, w);
     E8_UNROLL
     for (int i = 0; i < rows; i++) {
-        finish8(g, acc[i][0], first + (size_t)i, n, columns);
-        if (vectors == 2) finish8(g, acc[i][1], first + (size_t)i, n + 8, columns - 8);
+        finish_row_f32(g, acc[i][0], acc[i][1], first + (size_t)i, n, columns);
     }
 }
 

@@ -171,6 +171,7 @@ void e8_init_avx2(struct e8_kernels *k)
     e8_init_avx2_gemm(k);
     e8_init_avx2_float(k);
     e8_init_avx2_depthwise(k);
+    e8_init_avx2_window(k);
     e8_init_avx2_elementwise(k);
     e8_init_avx2_unary(k);
     e8_init_avx2_rows(k);

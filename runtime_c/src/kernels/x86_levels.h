@@ -17,6 +17,7 @@ void e8_init_avx2(struct e8_kernels *k);
 void e8_init_avx2_gemm(struct e8_kernels *k);
 void e8_init_avx2_float(struct e8_kernels *k);
 void e8_init_avx2_depthwise(struct e8_kernels *k);
+void e8_init_avx2_window(struct e8_kernels *k);
 void e8_init_avx2_elementwise(struct e8_kernels *k);
 void e8_init_avx2_unary(struct e8_kernels *k);
 void e8_init_avx2_rows(struct e8_kernels *k);

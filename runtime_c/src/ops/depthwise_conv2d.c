@@ -58,7 +58,7 @@ static e8_status check(struct check *c)
     SUPPORTED(c, "depthwise_conv2d.weights_group", d.l.w.scales.count <= d.l.channels);
     c->tensor = E8_ABSENT;
     c->scratch_shared = linear_scratch_layout(&d.l, d.l.channels, d.extra).total;
-    c->scratch_thread = size_mul(size_mul(d.taps, pixels_at_a_time(&d)), sizeof(void *));
+    c->scratch_thread = size_max(size_mul(size_mul(d.taps, pixels_at_a_time(&d)), sizeof(void *)), E8_DEPTHWISE_SCRATCH);
     c->macs = size_mul(d.l.y.elements, d.taps);
     return E8_OK;
 }
@@ -107,6 +107,63 @@ static void run_pixels(const struct job *job, const void **pointers, size_t firs
         .high = l->act_max,
     };
     job->run->kernels->depthwise_f32(&g);
+}
+
+/* True when the level has a kernel for whole pictures and it takes this one. */
+static bool by_picture(const struct run *r, const struct depthwise *d)
+{
+    const struct window *w = &d->w;
+    bool present = d->l.form == LINEAR_INT8 ? r->kernels->depthwise_image_s8 != NULL : r->kernels->depthwise_image_f32 != NULL;
+    return present && e8_depthwise_fits(w->kh, w->kw, w->sw, w->dh, w->dw);
+}
+
+/* Output rows [first, last) of picture `n`. */
+static void run_lines(const struct job *job, uint8_t *scratch, size_t n, size_t first, size_t last)
+{
+    const struct linear *l = &job->d->l;
+    const struct window *w = &job->d->w;
+    size_t width = type_bytes(l->x.type);
+    struct e8_depthwise_image g = {
+        .ih = w->ih,
+        .iw = w->iw,
+        .ow = w->ow,
+        .kh = w->kh,
+        .kw = w->kw,
+        .sh = w->sh,
+        .sw = w->sw,
+        .dh = w->dh,
+        .dw = w->dw,
+        .pt = w->pt,
+        .pl = w->pl,
+        .zero = l->x.zero_point,
+        .first = (int32_t)first,
+        .last = (int32_t)last,
+        .channels = l->channels,
+        .w_stride = l->padded,
+        .x = (const uint8_t *)job->x + n * (size_t)w->ih * (size_t)w->iw * l->channels * width,
+        .w = job->w,
+        .out = (uint8_t *)l->y.address + n * (size_t)w->oh * (size_t)w->ow * l->channels * width,
+        .bias = l->has_bias ? job->bias : NULL,
+        .low = l->act_min,
+        .high = l->act_max,
+        .scratch = scratch,
+    };
+    if (l->form == LINEAR_INT8)
+        job->run->kernels->depthwise_image_s8(&g, &job->q);
+    else
+        job->run->kernels->depthwise_image_f32(&g);
+}
+
+static void lines_task(void *argument, uint32_t index)
+{
+    const struct job *job = argument;
+    size_t oh = (size_t)job->d->w.oh, begin, end;
+    run_share(oh * (size_t)job->d->w.batch, 1, index, job->tasks, &begin, &end);
+    while (begin < end) {
+        size_t n = begin / oh, first = begin % oh, last = first + (end - begin) < oh ? first + (end - begin) : oh;
+        run_lines(job, job->run->thread + index * job->run->thread_bytes, n, first, last);
+        begin += last - first;
+    }
 }
 
 static void pixels_task(void *argument, uint32_t index)
@@ -162,9 +219,10 @@ static e8_status run(const struct run *r)
         repeat_channels(&d.l, d.multiplier, r->shared + s.extra + d.repeated);
         job.x = r->shared + s.extra + d.repeated;
     }
-    uint64_t pixels = d.l.y.elements / d.l.channels;
-    job.tasks = run_tasks(r, size_mul(d.l.y.elements, d.taps), pixels / 8 + 1);
-    run_parallel(r, pixels_task, &job, job.tasks);
+    bool pictures = by_picture(r, &d);
+    uint64_t units = pictures ? (uint64_t)d.w.batch * (uint64_t)d.w.oh : d.l.y.elements / d.l.channels / 8 + 1;
+    job.tasks = run_tasks(r, size_mul(d.l.y.elements, d.taps), units);
+    run_parallel(r, pictures ? lines_task : pixels_task, &job, job.tasks);
     return E8_OK;
 }
 
