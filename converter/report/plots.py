@@ -14,6 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import NullLocator
 
 __all__ = ["COLOURS", "arena_plot", "histogram_plot", "layer_plot"]
 
@@ -35,10 +36,18 @@ _STYLE: Any = {
 }
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
+def _figure(width: float, height: float, left: float, bottom: float, top: float = 0.1) -> Figure:
+    """A figure with fixed margins in inches: measuring text to lay it out would take most of the time."""
+    figure = Figure(figsize=(width, height))
     FigureCanvasSVG(figure)
+    figure.subplots_adjust(left=left / width, right=1 - 0.12 / width, bottom=bottom / height, top=1 - top / height, hspace=0.14)
     return figure
+
+
+def _logarithmic(axis: Any) -> None:
+    """A logarithmic axis with ticks at powers of ten only."""
+    axis.axes.set_yscale("log")
+    axis.set_minor_locator(NullLocator())
 
 
 def _svg(figure: Figure, title: str) -> str:
@@ -58,7 +67,7 @@ def _svg(figure: Figure, title: str) -> str:
 def layer_plot(layers: Sequence[Entry]) -> str:
     """SQNR, 1 - cosine and clip rate of every layer in execution order."""
     with mpl.rc_context(_STYLE):
-        figure = _figure(10.5, 5.6)
+        figure = _figure(10.5, 5.6, 0.75, 0.5, 0.3)
         top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[2.2, 1.2, 1.0])
         x = np.arange(len(layers))
         colours = [COLOURS[entry["type"]] for entry in layers]
@@ -71,11 +80,11 @@ def layer_plot(layers: Sequence[Entry]) -> str:
         top.set_ylabel("SQNR, dB")
         types = [Patch(color=COLOURS[name], label=name) for name in COLOURS if name in {entry["type"] for entry in layers}]
         handles = [*types, *top.get_legend_handles_labels()[0]]
-        top.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(handles), frameon=False, fontsize=8)
+        top.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=len(handles), frameon=False, fontsize=8)
         distance = [max(1 - entry["cosine"], 1e-9) for entry in layers]
         middle.plot(x, distance, color="#c5cbd3", linewidth=1.0, zorder=2)
         middle.scatter(x, distance, c=colours, s=size, zorder=3)
-        middle.set_yscale("log")
+        _logarithmic(middle.yaxis)
         middle.set_ylabel("1 - cosine")
         bottom.bar(x, [100 * entry.get("clip_rate", 0.0) for entry in layers], color=colours, width=0.8)
         bottom.set_ylabel("clipped, %")
@@ -89,13 +98,13 @@ def layer_plot(layers: Sequence[Entry]) -> str:
 def histogram_plot(entry: Entry) -> str:
     """Distribution of one tensor in the float model, on a logarithmic axis, and the range of its codes."""
     with mpl.rc_context(_STYLE):
-        figure = _figure(3.5, 2.2)
+        figure = _figure(3.5, 2.2, 0.68, 0.32)
         axes = figure.subplots()
         shares = np.asarray(entry["shares"])
         edges = np.linspace(entry["low"], entry["high"], len(shares) + 1)
         floor = max(float(shares[shares > 0].min()) / 2, 1e-9)
         axes.stairs(np.maximum(shares, floor), edges, baseline=floor, fill=True, color="#1f6fb4", alpha=0.75)
-        axes.set_yscale("log")
+        _logarithmic(axes.yaxis)
         low, high = entry["range"]
         axes.axvspan(low, high, color="#2b9c6a", alpha=0.12, zorder=0)
         for end in (low, high):
@@ -109,7 +118,7 @@ def histogram_plot(entry: Entry) -> str:
 def arena_plot(arena: Entry, operators: Sequence[Entry]) -> str:
     """Every activation as a rectangle: its life across, its place in the arena upwards."""
     with mpl.rc_context(_STYLE):
-        figure = _figure(10.5, 3.4)
+        figure = _figure(10.5, 3.4, 0.75, 0.5, 0.35)
         axes = figure.subplots()
         unit, factor = ("kB", 1e3) if arena["activation_bytes"] < 3e6 else ("MB", 1e6)
         palette = {"int8": COLOURS["int8"], "int16": COLOURS["int16"], "float32": COLOURS["float"]}
