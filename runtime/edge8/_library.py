@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from . import _edge8_cffi
+from . import _edge8_cffi  # type: ignore[attr-defined, unused-ignore]
 
 __all__ = ["ffi", "lib"]
 
