@@ -192,3 +192,27 @@ def test_reshape_that_mixes_axes_stays() -> None:
     b = Builder()
     x = b.reshape(b.input(2, 6), 3, 4)
     apply(b.finish(b.op("Binary", x, b.random(4), kind=int(B.MUL))), "sink_reshapes", changes=False)
+
+
+def test_scale_behind_a_move_goes_in_front_of_it() -> None:
+    b = Builder()
+    x = b.op("Unary", b.input(1, 4, 5, 6), kind=int(U.EXP))
+    y = b.transpose(x, *NCHW)
+    mark(b.graph, y, 0.25, -128)
+    z = b.transpose(b.op("Unary", b.transpose(y, *NHWC), kind=int(U.SQRT)), *NCHW)
+    graph = apply(b.finish(z), "hoist_scales")
+    assert graph.tensors[x].scale is not None
+    assert graph.tensors[y].scale is None
+    assert counts(apply_all(graph)) == {"Unary": 2, "Transpose": 1}
+
+
+@pytest.mark.parametrize("obstacle", ["other reader", "other scale", "concat"])
+def test_scale_that_says_something_else_stays(obstacle: str) -> None:
+    b = Builder()
+    x = b.op("Unary", b.input(1, 4, 5, 6), kind=int(U.EXP))
+    y = b.op("Concat", x, b.input(1, 4, 5, 6), axis=1) if obstacle == "concat" else b.transpose(x, *NCHW)
+    mark(b.graph, y, 0.25, -128)
+    if obstacle == "other scale":
+        mark(b.graph, x, 0.5, -128)
+    z = b.op("Unary", y, kind=int(U.SQRT))
+    apply(b.finish(z, b.op("Unary", x, kind=int(U.NEG))) if obstacle == "other reader" else b.finish(z), "hoist_scales", changes=False)
