@@ -8,9 +8,7 @@
 struct conv {
     struct linear l;
     struct window w;
-    size_t taps, segment;
-    bool plain;  /* 1 x 1 without stride or padding: the picture is the matrix */
-    bool gather;
+    struct linear_rows rows;
 };
 
 static e8_status check_shapes(struct check *c, const struct linear *l, int32_t group)
@@ -29,14 +27,25 @@ static void set_sizes(struct linear *l, int32_t group)
     l->depth = (size_t)l->w.dims[1] * (size_t)l->w.dims[2] * (size_t)l->w.dims[3];
 }
 
+/* A kernel row is one segment where its pixels lie side by side, otherwise each kernel position is one. */
 static void set_rows(struct conv *v, const struct op *op)
 {
+    const struct linear *l = &v->l;
     const struct window *w = &v->w;
-    window_decode(op, &v->l.x, &v->l.y, v->l.w.dims[1], v->l.w.dims[2], &v->w);
-    v->taps = (size_t)w->kh * (size_t)w->kw;
-    v->segment = (size_t)v->l.w.dims[3];
-    v->plain = v->taps == 1 && w->sh == 1 && w->sw == 1 && w->ih == w->oh && w->iw == w->ow;
-    v->gather = v->l.form == LINEAR_INT8 && v->taps > 1 && v->segment % 4 != 0;
+    window_decode(op, &l->x, &l->y, l->w.dims[1], l->w.dims[2], &v->w);
+    bool plain = w->kh == 1 && w->kw == 1 && w->sh == 1 && w->sw == 1 && w->ih == w->oh && w->iw == w->ow;
+    bool lines = !plain && l->groups == 1 && (w->dw == 1 || w->kw == 1);
+    size_t channels = (size_t)l->w.dims[3], kh = (size_t)w->kh, kw = (size_t)w->kw;
+    v->rows = (struct linear_rows){
+        .l = l,
+        .window = plain ? NULL : w,
+        .lines = lines,
+        .rows = (size_t)(l->y.elements / (uint64_t)l->y.dims[3]),
+        .row_bytes = (size_t)l->x.dims[3] * type_bytes(l->x.type),
+        .taps = lines ? kh : kh * kw,
+        .segment = lines ? kw * channels : channels,
+    };
+    v->rows.gather = l->form == LINEAR_INT8 && v->rows.taps > 1 && v->rows.segment % 4 != 0;
 }
 
 static e8_status check(struct check *c)
@@ -49,8 +58,8 @@ static e8_status check(struct check *c)
     set_sizes(&v.l, group);
     TRY(linear_check(c, &v.l, false));
     set_rows(&v, &c->op);
-    c->scratch_shared = linear_scratch_layout(&v.l, v.segment, 0).total;
-    c->scratch_thread = linear_thread_bytes(&v.l, v.taps, v.gather);
+    c->scratch_shared = linear_scratch_layout(&v.l, v.rows.segment, 0).total;
+    c->scratch_thread = linear_thread_bytes(&v.rows);
     c->macs = size_mul(v.l.y.elements, v.l.depth);
     return E8_OK;
 }
@@ -61,22 +70,13 @@ static e8_status run(const struct run *r)
     linear_open(r, &v.l);
     set_sizes(&v.l, flat_int(r->op.params, Conv2D_group, 1));
     set_rows(&v, &r->op);
-    struct linear_scratch s = linear_scratch_layout(&v.l, v.segment, 0);
-    struct linear_rows job = {
-        .run = r,
-        .l = &v.l,
-        .window = v.plain ? NULL : &v.w,
-        .rows = (size_t)(v.l.y.elements / (uint64_t)v.l.y.dims[3]),
-        .row_bytes = (size_t)v.l.x.dims[3] * type_bytes(v.l.x.type),
-        .taps = v.taps,
-        .segment = v.segment,
-        .zeros = r->shared + s.zeros,
-        .bias = (const float *)(const void *)(r->shared + s.bias),
-        .scale = (const float *)(const void *)(r->shared + s.scale),
-        .gather = v.gather,
-    };
-    linear_prepare(&v.l, &s, r->shared, &job.q);
-    linear_run_rows(&job);
+    struct linear_scratch s = linear_scratch_layout(&v.l, v.rows.segment, 0);
+    v.rows.run = r;
+    v.rows.zeros = r->shared + s.zeros;
+    v.rows.bias = (const float *)(const void *)(r->shared + s.bias);
+    v.rows.scale = (const float *)(const void *)(r->shared + s.scale);
+    linear_prepare(&v.l, &s, r->shared, &v.rows.q);
+    linear_run_rows(&v.rows);
     return E8_OK;
 }
 

@@ -53,7 +53,8 @@ static e8_status check(struct check *c)
     set_sizes(&l);
     TRY(linear_check(c, &l, false));
     c->scratch_shared = linear_scratch_layout(&l, 0, 0).total;
-    c->scratch_thread = l.form == LINEAR_DYNAMIC ? dynamic_parts(&l).total : linear_thread_bytes(&l, 1, false);
+    struct linear_rows job = {.l = &l, .taps = 1, .segment = l.depth};
+    c->scratch_thread = l.form == LINEAR_DYNAMIC ? dynamic_parts(&l).total : linear_thread_bytes(&job);
     c->macs = size_mul(l.y.elements, l.depth);
     return E8_OK;
 }

@@ -240,28 +240,34 @@ static size_t panel_blocks(const struct linear *l)
     return blocks ? blocks : 1;
 }
 
+/* Bytes that a row's last copy may write beyond the row. */
+enum { GATHER_SLACK = 16 };
+
 /* Parts of a thread's scratch. */
 struct parts {
-    size_t pointers, kernel, rows, panel, scales, total;
+    size_t pointers, kernel, rows, edge, panel, scales, total;
 };
 
-static struct parts thread_parts(const struct linear *l, size_t taps, bool gather)
+static struct parts thread_parts(const struct linear_rows *job)
 {
+    const struct linear *l = job->l;
     struct parts p = {0};
-    uint64_t total = 0, rows = linear_rows(taps), depth4 = size_div_up(l->depth, 4) * 4;
+    uint64_t total = 0, rows = linear_rows(job->taps), depth4 = size_div_up(l->depth, 4) * 4;
     bool int8 = l->form == LINEAR_INT8;
-    p.pointers = place(&total, size_mul(size_mul(taps, rows), sizeof(void *)));
+    uint64_t edge = job->lines ? size_mul(window_edge_pixels(job->window, (size_t)rows), size_mul(l->depth, int8 ? 1 : sizeof(float))) : 0;
+    p.pointers = place(&total, size_mul(size_mul(job->taps, rows), sizeof(void *)));
     p.kernel = place(&total, int8 ? E8_GEMM_S8_SCRATCH((uint64_t)l->depth) : 0);
-    p.rows = place(&total, gather ? size_mul(rows, depth4) : 0);
+    p.rows = place(&total, job->gather ? size_add(size_mul(rows, depth4), GATHER_SLACK) : 0);
+    p.edge = place(&total, edge);
     p.panel = place(&total, l->form == LINEAR_CODED ? size_mul(size_mul(panel_blocks(l), l->depth), E8_NR * sizeof(float)) : 0);
     p.scales = place(&total, l->form == LINEAR_CODED && l->w.group ? size_mul(size_div_up(l->depth, l->w.group), E8_NR * sizeof(float)) : 0);
     p.total = (size_t)total;
     return p;
 }
 
-uint64_t linear_thread_bytes(const struct linear *l, size_t taps, bool gather)
+uint64_t linear_thread_bytes(const struct linear_rows *job)
 {
-    return thread_parts(l, taps, gather).total;
+    return thread_parts(job).total;
 }
 
 /* What one task works on at the moment. */
@@ -284,6 +290,10 @@ static void point_at_rows(const struct tile *t)
     const void **out = tile_pointers(t);
     size_t width = job->l->form == LINEAR_INT8 ? 1 : sizeof(float);
     const uint8_t *x = (const uint8_t *)job->l->x.address + t->group * job->segment * width;
+    if (job->lines) {
+        window_lines(job->window, x, job->row_bytes, job->zeros, t->scratch + t->parts.edge, t->row, t->rows, out, linear_rows(job->taps));
+        return;
+    }
     if (job->window) {
         window_pointers(job->window, x, job->row_bytes, job->zeros, t->row, t->rows, out, linear_rows(job->taps));
         return;
@@ -291,15 +301,23 @@ static void point_at_rows(const struct tile *t)
     for (size_t i = 0; i < t->rows; i++) out[i] = x + (t->row + i) * job->row_bytes;
 }
 
-/* Copy the segments of each row to one place, and point there instead. */
+/* Copy the segments of each row to one place, and point there instead. Short segments are copied by 16 bytes where those may be
+ * read; what that writes too much is overwritten by the next segment, or lies in the slack. */
 static void gather_rows(const struct tile *t)
 {
     const struct linear_rows *job = t->job;
     const void **pointers = tile_pointers(t);
-    size_t stride = linear_rows(job->taps), depth4 = (job->l->depth + 3) / 4 * 4;
+    const uint8_t *x = job->l->x.address, *end = x + job->l->x.bytes;
+    size_t stride = linear_rows(job->taps), depth4 = (job->l->depth + 3) / 4 * 4, segment = job->segment;
     for (size_t i = 0; i < t->rows; i++) {
-        uint8_t *row = t->scratch + t->parts.rows + i * depth4, *end = row;
-        for (size_t k = 0; k < job->taps; k++, end += job->segment) memcpy(end, pointers[k * stride + i], job->segment);
+        uint8_t *row = t->scratch + t->parts.rows + i * depth4, *to = row;
+        for (size_t k = 0; k < job->taps; k++, to += segment) {
+            const uint8_t *from = pointers[k * stride + i];
+            if (segment <= 16 && from >= x && from < end && (size_t)(end - from) >= 16)
+                memcpy(to, from, 16);
+            else
+                memcpy(to, from, segment);
+        }
         pointers[i] = row;
     }
 }
@@ -420,7 +438,7 @@ static void rows_task(void *argument, uint32_t index)
     struct tile t = {
         .job = job,
         .scratch = job->run->thread + index * job->run->thread_bytes,
-        .parts = thread_parts(l, job->taps, job->gather),
+        .parts = thread_parts(job),
     };
     size_t begin = 0, end = job->rows, first = 0, last = blocks_of(l->channels);
     if (split_by_channel(job))

@@ -68,19 +68,22 @@ void linear_code_bounds(const struct linear *l, int32_t *low, int32_t *high);
 /* Rows that one kernel call gets when each has `taps` segments: bounded so that the pointers stay in the cache. */
 size_t linear_rows(size_t taps);
 
-/* The rows of a matrix product, as run by linear_run_rows. */
+/* The rows of a matrix product: a plain matrix, or the pixels of a convolution. */
 struct linear_rows {
     const struct run *run;
     const struct linear *l;
-    const struct window *window;  /* NULL: row i is x + i * row_bytes */
+    const struct window *window; /* NULL: row i is x + i * row_bytes */
+    bool lines;                  /* the segments are kernel rows (window_lines) instead of kernel positions */
+    bool gather;                 /* copy each row to scratch first: int8 segments that are no multiple of 4 */
     size_t rows, row_bytes, taps, segment;
     const void *zeros;
     struct e8_requant q;
-    const float *bias, *scale;    /* padded, for the float forms */
+    const float *bias, *scale;   /* padded, for the float forms */
     uint32_t tasks;
-    bool gather;                  /* copy each row to scratch first: int8 segments that are no multiple of 4 */
 };
-uint64_t linear_thread_bytes(const struct linear *l, size_t taps, bool gather);
+
+/* Thread scratch that linear_run_rows needs; `run`, `zeros` and what follows need not be set. */
+uint64_t linear_thread_bytes(const struct linear_rows *job);
 void linear_run_rows(struct linear_rows *job);
 
 #endif

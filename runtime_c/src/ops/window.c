@@ -68,3 +68,55 @@ void window_pointers(const struct window *w, const void *x, size_t pixel_bytes, 
         done += count;
     }
 }
+
+/* Outputs of one row of the picture whose kernel sticks out to the left or right. */
+static size_t edge_columns(const struct window *w)
+{
+    int64_t inside = (int64_t)w->iw + w->pl - w->kw; /* last column of a kernel that fits, in padded coordinates */
+    int64_t first = (w->pl + w->sw - 1) / w->sw, last = inside < 0 ? -1 : inside / w->sw;
+    int64_t whole = last >= w->ow ? w->ow - first : last + 1 - first;
+    return (size_t)(w->ow - (whole > 0 ? whole : 0));
+}
+
+size_t window_edge_pixels(const struct window *w, size_t rows)
+{
+    /* `rows` neighbours touch at most so many rows of the picture. */
+    size_t lines = (rows - 1) / (size_t)w->ow + 2, edges = lines * edge_columns(w);
+    return edges < rows ? edges : rows;
+}
+
+/* A kernel row that begins at column ix and does not fit. `line` is the first pixel of the picture's row. */
+static void copy_edge(const struct window *w, uint8_t *to, const uint8_t *line, size_t pixel_bytes, const void *zeros, int32_t ix)
+{
+    int32_t begin = ix < 0 ? -ix : 0, end = w->iw - ix < w->kw ? w->iw - ix : w->kw;
+    memcpy(to, zeros, (size_t)w->kw * pixel_bytes);
+    if (begin < end) memcpy(to + (size_t)begin * pixel_bytes, line + (size_t)(ix + begin) * pixel_bytes, (size_t)(end - begin) * pixel_bytes);
+}
+
+void window_lines(const struct window *w, const void *x, size_t pixel_bytes, const void *zeros, uint8_t *edge, size_t first, size_t rows,
+                  const void **out, size_t stride)
+{
+    size_t width = (size_t)w->ow, picture = width * (size_t)w->oh, line_bytes = (size_t)w->iw * pixel_bytes;
+    for (size_t done = 0; done < rows;) {
+        size_t at = first + done, ox = at % width, count = width - ox < rows - done ? width - ox : rows - done;
+        int32_t oy = (int32_t)(at % picture / width);
+        const uint8_t *base = (const uint8_t *)x + at / picture * ((size_t)w->ih * line_bytes);
+        for (int32_t ky = 0; ky < w->kh; ky++) {
+            int32_t iy = oy * w->sh - w->pt + ky * w->dh, ix = (int32_t)ox * w->sw - w->pl;
+            const uint8_t *line = iy >= 0 && iy < w->ih ? base + (size_t)iy * line_bytes : NULL;
+            const void **to = out + (size_t)ky * stride + done;
+            for (size_t i = 0; i < count; i++, ix += w->sw) {
+                if (!line) {
+                    to[i] = zeros;
+                } else if (ix >= 0 && ix + w->kw <= w->iw) {
+                    to[i] = line + (size_t)ix * pixel_bytes;
+                } else {
+                    copy_edge(w, edge, line, pixel_bytes, zeros, ix);
+                    to[i] = edge;
+                    edge += (size_t)w->kw * pixel_bytes;
+                }
+            }
+        }
+        done += count;
+    }
+}
