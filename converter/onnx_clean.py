@@ -11,6 +11,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import onnx
 import onnx.inliner
@@ -46,7 +47,8 @@ def clean(proto: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
                 should_fold=_should_fold,
                 inline=True,
             )
-            return onnx_ir.serde.serialize_model(model)
+            result: onnx.ModelProto = onnx_ir.serde.serialize_model(model)
+            return result
     except ConvertError:
         raise
     except Exception as error:  # the optimizer meets any model; whatever it raises, the model itself may still be convertible
@@ -97,7 +99,7 @@ def _write_defaults(proto: onnx.ModelProto, names: list[str]) -> None:
 def _is_function(name: str, proto: onnx.ModelProto) -> bool:
     version = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=1)
     try:
-        schema = onnx.defs.get_schema(name, version, "")
+        schema: Any = onnx.defs.get_schema(name, version, "")
     except onnx.defs.SchemaError:
         return False
     return bool(schema.has_function or schema.has_context_dependent_function)

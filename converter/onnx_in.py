@@ -19,7 +19,7 @@ from .ops.base import Handler, import_handlers
 
 __all__ = ["NodeImport", "load"]
 
-_INPUT_TYPES = {
+_INPUT_TYPES: dict[int, DType] = {
     onnx.TensorProto.FLOAT: DType.FLOAT32,
     onnx.TensorProto.FLOAT16: DType.FLOAT32,
     onnx.TensorProto.BFLOAT16: DType.FLOAT32,
