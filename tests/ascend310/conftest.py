@@ -14,10 +14,10 @@ from tests.ascend310 import nets
 
 @pytest.fixture(scope="session")
 def produced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small CNN for the Ascend 310, with AIPP and ATC's own calibration file."""
+    """The small CNN by AMCT's own method, with AIPP and ATC's own calibration file."""
     folder = tmp_path_factory.mktemp("ascend") / "net"
     camera = {"input_format": "RGB888_U8", "src_image_size": [20, 24], "mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
-    convert_ascend310(nets.cnn(), folder, calibration=nets.feeds(3), aipp=camera, compression=True, name="net")
+    convert_ascend310(nets.cnn(), folder, calibration=nets.feeds(3), aipp=camera, compression=True, method="amct", name="net")
     return folder
 
 

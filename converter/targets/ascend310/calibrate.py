@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,16 @@ import numpy.typing as npt
 from onnx import helper
 
 from ...errors import ConvertError
-from ...progress import track
 from .configs import LayerConfig
 from .hfmg import HfmgHistogram
 from .ifmr import IfmrParams, IfmrSearch, TailKeeper
-from .observe import FloatRunner, ObserverPool, finite
+from .observe import Activations, ObserverPool, finite
 from .onnx_graph import OnnxGraph
 from .profiles import Profile
 
 __all__ = ["Batches", "Search", "join_batches", "search_ranges", "write_batches"]
 
 Array = npt.NDArray[Any]
-# Activations of the first batches are kept from one pass to the next up to this many bytes; the network runs again for the rest.
-_KEPT_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -226,9 +224,7 @@ class Search:
     config: LayerConfig
 
 
-def search_ranges(
-    searches: Sequence[Search], runner: FloatRunner, batches: Batches, static_sizes: Mapping[str, int | None], *, quiet: bool = False
-) -> dict[Search, tuple[np.float32, int]]:
+def search_ranges(searches: Sequence[Search], activations: Activations, static_sizes: Mapping[str, int | None]) -> dict[Search, tuple[np.float32, int]]:
     """(scale_d, offset_d) of each search, by AMCT's definitions over all batches.
 
     Args:
@@ -239,35 +235,11 @@ def search_ranges(
     """
     unique = list(dict.fromkeys(searches))
     values = list(dict.fromkeys(search.value for search in unique))
-    counts = {value: (static_sizes.get(value) or 0) * len(batches) for value in values}
+    counts = {value: (static_sizes.get(value) or 0) * activations.count for value in values}
     varying = [value for value in values if not static_sizes.get(value)]
-    kept: dict[int, dict[str, Array]] = {}
-    room = _KEPT_BYTES
+    if varying:
+        activations.each("counting", lambda name, x: counts.__setitem__(name, counts[name] + x.size), varying)
     with ObserverPool() as pool:
-
-        def each_batch(text: str, names: Sequence[str], visit: Callable[[str, Array], None]) -> None:
-            nonlocal room
-            for index in track(range(len(batches)), text, len(batches), quiet=quiet):
-                if index in kept:
-                    for name, array in kept[index].items():
-                        visit(name, array)
-                else:
-                    seen: dict[str, Array] = {}
-
-                    def note(name: str, array: Array, seen: dict[str, Array] = seen) -> None:
-                        nonlocal room
-                        room -= array.nbytes
-                        if room >= 0:
-                            seen[name] = array
-                        visit(name, array)
-
-                    runner.run(batches.load(index), names, note)
-                    if len(seen) == len(values):
-                        kept[index] = seen
-                pool.finish_batch()
-
-        if varying:
-            each_batch("counting", varying, lambda name, x: counts.__setitem__(name, counts[name] + x.size))
         tails: dict[tuple[str, IfmrParams], TailKeeper] = {}
         ranges: dict[str, list[np.float32]] = {}
         for search in unique:
@@ -278,19 +250,14 @@ def search_ranges(
 
         def first(name: str, x: Array) -> None:
             if not finite(name, x):
-                raise ConvertError(
-                    "the float model gives NaN or infinity here",
-                    rule="calibration.activation",
-                    where=name,
-                    hint="Check the model and the data",
-                )
+                raise ConvertError("the float model gives NaN or infinity here", rule="calibration.activation", where=name, hint="Check the model and the data")
             for (value, _), keeper in tails.items():
                 if value == name:
-                    pool.submit(lambda k=keeper: k.add(x))  # type: ignore[misc]
+                    pool.submit(partial(keeper.add, x))
             if name in ranges:
                 ranges[name] += [np.float32(x.min()), np.float32(x.max())]
 
-        each_batch("ranges", values, first)
+        activations.each("ranges", first, values, pool.finish_batch)
         second: dict[Search, IfmrSearch | HfmgHistogram] = {}
         for search in unique:
             if search.config.algorithm == "ifmr":
@@ -302,9 +269,9 @@ def search_ranges(
         def accumulate(name: str, x: Array) -> None:
             for search, observer in second.items():
                 if search.value == name:
-                    pool.submit(lambda o=observer: o.add(x))  # type: ignore[misc]
+                    pool.submit(partial(observer.add, x))
 
-        each_batch("searching", values, accumulate)
+        activations.each("searching", accumulate, values, pool.finish_batch)
     out = {}
     for search, observer in second.items():
         out[search] = observer.best() if isinstance(observer, IfmrSearch) else observer.best(bool(search.config.asymmetric))

@@ -28,7 +28,7 @@ from .factors import Factors, Quantised, TensorFactors, read_record, write_recor
 from .fake_quant import fake_quant_graph
 from .layers import Layer, find_layers
 from .methods import apply_methods, parse_method
-from .observe import FloatRunner, NumpyRunner
+from .observe import Activations, FloatRunner, NumpyRunner
 from .prepare import Prepared, prepare
 from .profiles import Profile, parse_input_shape, parse_profile
 from .quantise import fixed_weight_scales, quantise_layers, range_warnings, weight_scales
@@ -71,7 +71,7 @@ def convert_ascend310(
     aipp: str | Path | Mapping[str, Any] | None = None,
     opset: int = 11,
     skip: Sequence[str] = (),
-    method: str = "amct",
+    method: str = "auto",
     amct_version: str = "7",
     amct_config: str | Path | QuantConfig | None = None,
     record: str | Path | None = None,
@@ -96,7 +96,7 @@ def convert_ascend310(
         aipp: camera description, see aipp.py.
         opset: 11, 12 or 13.
         skip: layers that stay float: names, ``type:Conv``, ``re:expression``.
-        method: ``"amct"``, or improvements joined by ``+``: see methods.py.
+        method: ``"auto"``, ``"amct"``, or improvements joined by ``+``: see methods.py.
         amct_version: a key of configs.AMCT_VERSIONS.
         amct_config: AMCT's .cfg or config.json. record: AMCT's record.txt, made for this model.
         batch_num: calibration batches to use; all by default.
@@ -120,7 +120,7 @@ def convert_ascend310(
             where="--amct-version",
             hint=f"Known: {', '.join(configs.AMCT_VERSIONS)}",
         )
-    methods = parse_method(method)
+    method, methods = parse_method(method, calibration is not None)
     plan = _plan(model, soc, input_shape, batch, (dynamic_batch, dynamic_image_size, dynamic_dims), opset, skip, amct_config, record)
     if batch_num is not None:
         plan.config = replace(plan.config, batch_num=batch_num)
@@ -306,9 +306,14 @@ def _fill(
         data = open_data(calibration, graph, shapes, plan.profile, preprocess, max_samples, plan.batch)
         batches = write_batches(data, graph, shapes, folder / "calibration", plan.config.batch_num, plan.profile)
     model = graph.to_model()
-    run = runner or NumpyRunner(model)
-    factors, tensors = _factors(plan, run, batches, quiet)
-    factors, overrides = apply_methods(methods, graph, plan.layers, factors, plan.resolved, run, batches, notes, quiet=quiet)
+    searches, extra = _searches(plan)
+    activations = None
+    if batches is not None:
+        values = {search.value for search in [*searches.values(), *extra.values()]} | {layer.x for layer in plan.layers}
+        activations = Activations(runner or NumpyRunner(model), batches.load, len(batches), values, quiet=quiet)
+    factors, tensors = _factors(plan, searches, extra, activations)
+    factors, overrides = apply_methods(methods, graph, plan.layers, factors, plan.resolved, activations, notes)
+    del activations
     quantised = quantise_layers(graph, factors, plan.layers)
     quantised = [overrides.get(entry.layer.name, lambda q: q)(entry) for entry in quantised]
     warnings += range_warnings(quantised, plan.soc.dequant)
@@ -366,11 +371,11 @@ def _sizes(plan: _Plan) -> dict[str, int | None]:
     return out
 
 
-def _factors(plan: _Plan, runner: FloatRunner, batches: Batches | None, quiet: bool) -> tuple[dict[str, Factors], list[TensorFactors]]:
-    """Factors of all layers and tensor_quantize entries by AMCT's definitions."""
+def _searches(plan: _Plan) -> tuple[dict[str, Search], dict[tuple[str, int], Search]]:
+    """Ranges to find: by layer name, and by (node, input) of tensor_quantize entries."""
     graph = plan.prepared.graph
     by_name = {node.name: node for node in graph.nodes}
-    searches: dict[str, Search] = {} if plan.fixed else {layer.name: Search(layer.x, plan.resolved[layer.name]) for layer in plan.layers}
+    layers = {} if plan.fixed else {layer.name: Search(layer.x, plan.resolved[layer.name]) for layer in plan.layers}
     extra: dict[tuple[str, int], Search] = {}
     for tensor in plan.config.tensors:
         node = by_name[tensor.name]
@@ -378,18 +383,23 @@ def _factors(plan: _Plan, runner: FloatRunner, batches: Batches | None, quiet: b
             raise ConvertError(f"it has no computed input {tensor.index}", rule="config.tensor", where=tensor.name, hint="Give 0 or 1")
         asymmetric = plan.config.activation_offset if tensor.config.asymmetric is None else tensor.config.asymmetric
         extra[(tensor.name, tensor.index)] = Search(node.input[tensor.index], replace(tensor.config, asymmetric=asymmetric))
+    return layers, extra
+
+
+def _factors(
+    plan: _Plan, searches: Mapping[str, Search], extra: Mapping[tuple[str, int], Search], activations: Activations | None
+) -> tuple[dict[str, Factors], list[TensorFactors]]:
+    """Factors of all layers and tensor_quantize entries by AMCT's definitions."""
     found = {}
     if searches or extra:
-        if batches is None:
-            raise ConvertError(
-                "tensor_quantize needs calibration data", rule="calibration.missing", where="--calibration", hint="Give data"
-            )
-        found = search_ranges([*searches.values(), *extra.values()], runner, batches, _sizes(plan), quiet=quiet)
+        if activations is None:
+            raise ConvertError("tensor_quantize needs calibration data", rule="calibration.missing", where="--calibration", hint="Give data")
+        found = search_ranges([*searches.values(), *extra.values()], activations, _sizes(plan))
     factors = dict(plan.fixed)
     for layer in plan.layers:
         if layer.name in searches:
             scale, offset = found[searches[layer.name]]
-            factors[layer.name] = Factors(scale, offset, weight_scales(graph, layer, plan.resolved[layer.name]))
+            factors[layer.name] = Factors(scale, offset, weight_scales(plan.prepared.graph, layer, plan.resolved[layer.name]))
     tensors = [TensorFactors(name, index, *found[search]) for (name, index), search in extra.items()]
     return factors, tensors
 

@@ -17,17 +17,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from ...errors import ConvertError
-from ...progress import track
 from . import kernels
 from .arq import channels_first, deq_scales, quantise_weights, spread
-from .calibrate import Batches
 from .configs import LayerConfig
 from .factors import Factors, Quantised
 from .hfmg import HfmgHistogram, asymmetric_factors, symmetric_factors
 from .layers import Layer
-from .observe import FloatRunner
+from .observe import Activations
 from .onnx_graph import OnnxGraph, attributes
 
 __all__ = ["METHODS", "apply_methods", "parse_method"]
@@ -38,23 +37,24 @@ METHODS = ("amct", "mse", "rounding", "bias")
 
 _BINS = 8192
 _RATIOS = np.linspace(0.5, 1.0, 26)
-# Columns of the layer's input that feed the second moments, per batch, and the largest matrix that is kept.
-_COLUMNS, _LARGEST = 2048, 2304
+# Output positions that feed the second moments, over all batches, and the largest matrix that is kept.
+_SAMPLES, _LARGEST = 8192, 2304
 
 
-def parse_method(text: str) -> frozenset[str]:
-    """The set of methods of ``"mse+bias"``; empty for ``"amct"``.
+def parse_method(text: str, has_data: bool) -> tuple[str, frozenset[str]]:
+    """(canonical name, set of methods) of ``"mse+bias"``; the set is empty for ``"amct"``.
 
     Raises:
         ConvertError: an unknown name.
     """
+    if text == "auto":
+        text = "rounding+bias" if has_data else "amct"
     names = {name for name in text.split("+") if name}
     unknown = sorted(names - set(METHODS))
     if unknown or not names:
-        raise ConvertError(
-            f"unknown method {text!r}", rule="method.unknown", where="--method", hint=f"Known: {', '.join(METHODS)}, joined by +"
-        )
-    return frozenset(names - {"amct"})
+        raise ConvertError(f"unknown method {text!r}", rule="method.unknown", where="--method", hint=f"Known: auto, {', '.join(METHODS)}, joined by +")
+    chosen = frozenset(names - {"amct"})
+    return "+".join(name for name in METHODS if name in chosen) or "amct", chosen
 
 
 def apply_methods(
@@ -63,41 +63,39 @@ def apply_methods(
     layers: Sequence[Layer],
     factors: dict[str, Factors],
     resolved: Mapping[str, LayerConfig],
-    runner: FloatRunner,
-    batches: Batches | None,
+    activations: Activations | None,
     notes: list[str],
-    *,
-    quiet: bool = True,
 ) -> tuple[dict[str, Factors], dict[str, Override]]:
-    """Better factors, and for each layer a function that improves its integers."""
+    """Better factors, and for each layer a function that improves its integers.
+
+    Raises:
+        ConvertError: a method without calibration data.
+    """
     if not methods:
         return factors, {}
-    if batches is None:
-        raise ConvertError(
-            "this method needs calibration data", rule="method.data", where="--method", hint="Give --calibration, or --method amct"
-        )
-    overrides: dict[str, Override] = {}
-
-    def passes(text: str, visit: Callable[[str, Array], None]) -> None:
-        names = {layer.x for layer in layers}
-        for index in track(range(len(batches)), text, len(batches), quiet=quiet):
-            runner.run(batches.load(index), names, visit)
-
+    if activations is None:
+        raise ConvertError("this method needs calibration data", rule="method.data", where="--method", hint="Give --calibration, or --method amct")
     if "mse" in methods:
-        factors = _mse(graph, layers, factors, resolved, passes)
+        factors = _mse(graph, layers, factors, resolved, activations)
         notes.append("method mse: activation ranges and weight scales minimise the squared error")
-    rounded: dict[str, Array] = {}
-    if "rounding" in methods:
-        rounded = _rounded(graph, layers, factors, passes)
+    nodes = {node.name: node for node in graph.nodes}
+    moments = _Moments(graph, nodes, layers, max(64, _SAMPLES // activations.count)) if "rounding" in methods else None
+    means = _Means(graph, nodes, layers, factors) if "bias" in methods else None
+
+    def gather(name: str, x: Array) -> None:
+        for part in (moments, means):
+            if part is not None:
+                part.add(name, x)
+
+    if moments is not None or means is not None:
+        activations.each("statistics", gather, {layer.x for layer in layers})
+    rounded = {} if moments is None else moments.round(factors)
+    shifts = {} if means is None else means.shifts(rounded)
+    if moments is not None:
         notes.append(f"method rounding: {len(rounded)} of {len(layers)} layers (those with at most {_LARGEST} inputs a channel)")
-    shifts: dict[str, Array] = {}
-    if "bias" in methods:
-        shifts = _shifts(graph, layers, factors, rounded, passes)
+    if means is not None:
         notes.append(f"method bias: {len(shifts)} of {len(layers)} layers (those with a bias and static shapes)")
-    for layer in layers:
-        if layer.name in rounded or layer.name in shifts:
-            overrides[layer.name] = _override(rounded.get(layer.name), shifts.get(layer.name))
-    return factors, overrides
+    return factors, {layer.name: _override(rounded.get(layer.name), shifts.get(layer.name)) for layer in layers if layer.name in rounded or layer.name in shifts}
 
 
 def _override(weights: Array | None, shift: Array | None) -> Override:
@@ -118,7 +116,7 @@ def _override(weights: Array | None, shift: Array | None) -> Override:
 
 
 def _mse(
-    graph: OnnxGraph, layers: Sequence[Layer], factors: dict[str, Factors], resolved: Mapping[str, LayerConfig], passes: Any
+    graph: OnnxGraph, layers: Sequence[Layer], factors: dict[str, Factors], resolved: Mapping[str, LayerConfig], activations: Activations
 ) -> dict[str, Factors]:
     ranges: dict[str, tuple[np.float32, np.float32]] = {}
 
@@ -126,9 +124,10 @@ def _mse(
         low, high = ranges.get(name, (np.float32(0), np.float32(0)))
         ranges[name] = (min(low, np.float32(x.min())), max(high, np.float32(x.max())))
 
-    passes("ranges (mse)", widen)
+    names = {layer.x for layer in layers}
+    activations.each("ranges (mse)", widen, names)
     histograms = {name: HfmgHistogram(_BINS, low, high) for name, (low, high) in ranges.items()}
-    passes("histograms (mse)", lambda name, x: histograms[name].add(x))
+    activations.each("histograms (mse)", lambda name, x: histograms[name].add(x), names)
     out = {}
     for layer in layers:
         scale, offset = _best_range(histograms[layer.x], bool(resolved[layer.name].asymmetric))
@@ -176,107 +175,113 @@ def _best_weight_scales(graph: OnnxGraph, layer: Layer, start: Array) -> Array:
 # -- rounding ----------------------------------------------------------------------------------------------------------------------
 
 
-def _columns(graph: OnnxGraph, layer: Layer, x: Array) -> Array:
-    """[group, inputs of one output, samples] of the layer's input: what each weight row is multiplied with."""
-    if layer.op in ("Gemm", "MatMul"):
-        flat = x.reshape(-1, x.shape[-1])
-        return flat[:: max(1, flat.shape[0] // _COLUMNS)].T[None]
-    node = next(node for node in graph.nodes if node.name == layer.name)
-    attrs, kernel = attributes(node), graph.inits[layer.weight].shape[2:]
-    rank = len(kernel)
-    strides, dilations, pads = attrs.get("strides", [1] * rank), attrs.get("dilations", [1] * rank), attrs.get("pads", [0] * 2 * rank)
-    patches = kernels.patches(x, kernel, strides, dilations, pads)
-    flat = patches.reshape(x.shape[0], layer.group, x.shape[1] // layer.group * int(np.prod(kernel)), -1)
-    flat = flat[..., :: max(1, flat.shape[-1] * x.shape[0] // _COLUMNS)]
-    return flat.transpose(1, 2, 0, 3).reshape(layer.group, flat.shape[2], -1)
+def _geometry(node: onnx.NodeProto, rank: int) -> tuple[list[int], list[int], list[int]]:
+    attrs = attributes(node)
+    return attrs.get("strides", [1] * rank), attrs.get("dilations", [1] * rank), attrs.get("pads", [0] * 2 * rank)
 
 
-def _rounded(graph: OnnxGraph, layers: Sequence[Layer], factors: Mapping[str, Factors], passes: Any) -> dict[str, Array]:
-    fitting = [
-        layer
-        for layer in layers
-        if layer.op in ("Conv", "Gemm", "MatMul") and channels_first(layer.op, graph.inits[layer.weight], layer.group).shape[1] <= _LARGEST
-    ]
-    moments: dict[str, Array] = {}
+class _Moments:
+    """Second moments of what each weight row is multiplied with, over a sample of output positions."""
 
-    def gather(name: str, x: Array) -> None:
-        for layer in fitting:
+    def __init__(self, graph: OnnxGraph, nodes: Mapping[str, onnx.NodeProto], layers: Sequence[Layer], samples: int) -> None:
+        self._graph, self._nodes, self._samples = graph, nodes, samples
+        self._layers = [
+            layer for layer in layers if layer.op in ("Conv", "Gemm", "MatMul") and channels_first(layer.op, graph.inits[layer.weight], layer.group).shape[1] <= _LARGEST
+        ]
+        self._sums: dict[str, Array] = {}
+
+    def add(self, name: str, x: Array) -> None:
+        """Take in one batch of one value."""
+        for layer in self._layers:
             if layer.x == name:
-                columns = _columns(graph, layer, x).astype(np.float32)
+                columns = self._columns(layer, x)
                 product = np.matmul(columns, columns.transpose(0, 2, 1)).astype(np.float64)
-                moments[layer.name] = moments[layer.name] + product if layer.name in moments else product
+                self._sums[layer.name] = self._sums[layer.name] + product if layer.name in self._sums else product
 
-    passes("second moments", gather)
-    return {layer.name: _feedback(graph, layer, factors[layer.name], moments[layer.name]) for layer in fitting}
+    def _columns(self, layer: Layer, x: Array) -> Array:
+        """[group, inputs of one output, samples], float32."""
+        if layer.op in ("Gemm", "MatMul"):
+            flat = x.reshape(-1, x.shape[-1])
+            return np.ascontiguousarray(flat[:: max(1, flat.shape[0] // self._samples)].T[None])
+        kernel = self._graph.inits[layer.weight].shape[2:]
+        strides, dilations, pads = _geometry(self._nodes[layer.name], len(kernel))
+        # Every so-manyth output position: larger strides give just those.
+        area = float(np.prod(x.shape[2:])) / float(np.prod(strides)) * x.shape[0]
+        factor = max(1, int((area / self._samples) ** (1 / len(kernel))))
+        patches = kernels.patches(x, kernel, [s * factor for s in strides], dilations, pads)
+        flat = patches.reshape(x.shape[0], layer.group, x.shape[1] // layer.group * int(np.prod(kernel)), -1)
+        return np.ascontiguousarray(flat.transpose(1, 2, 0, 3).reshape(layer.group, flat.shape[2], -1))
+
+    def round(self, factors: Mapping[str, Factors]) -> dict[str, Array]:
+        """int8 weights by layer name."""
+        return {layer.name: _feedback(self._graph.inits[layer.weight], layer, factors[layer.name], self._sums[layer.name]) for layer in self._layers}
 
 
-def _feedback(graph: OnnxGraph, layer: Layer, factors: Factors, moments: Array) -> Array:
+def _feedback(weights: Array, layer: Layer, factors: Factors, moments: Array) -> Array:
     """int8 weights; the error of column k moves to the later columns along the rows of the inverse moment's Cholesky factor."""
-    weights = graph.inits[layer.weight]
     rows = channels_first(layer.op, weights.astype(np.float64), layer.group)
-    per_group = rows.shape[0] // layer.group
-    scales = np.broadcast_to(factors.scale_w.astype(np.float64), (rows.shape[0],))
-    out = np.empty(rows.shape, dtype=np.int8)
-    for group in range(layer.group):
-        part = slice(group * per_group, (group + 1) * per_group)
-        h = moments[group]
-        damp = 0.01 * float(np.mean(np.diag(h))) or 1.0
-        upper = np.linalg.cholesky(np.linalg.inv(h + damp * np.eye(h.shape[0]))).T
-        w, s = rows[part].copy(), scales[part]
-        for k in range(w.shape[1]):
-            q = np.clip(np.rint(w[:, k] / s), -128, 127)
-            out[part, k] = q
-            error = (w[:, k] - q * s) / upper[k, k]
-            w[:, k + 1 :] -= error[:, None] * upper[k, k + 1 :]
-    return out.reshape(weights.shape) if layer.op == "Conv" else np.ascontiguousarray(out.T).reshape(weights.shape)
+    size = rows.shape[1]
+    w = rows.reshape(layer.group, -1, size).copy()
+    s = np.broadcast_to(factors.scale_w.astype(np.float64), (rows.shape[0],)).reshape(layer.group, -1)
+    # One per cent of the mean moment on the diagonal keeps unused inputs from taking up arbitrary amounts.
+    damp = 0.01 * np.einsum("gkk->g", moments) / size
+    damp = np.where(damp > 0, damp, 1.0)
+    upper = np.linalg.cholesky(np.linalg.inv(moments + damp[:, None, None] * np.eye(size))).transpose(0, 2, 1)
+    out = np.empty(w.shape, dtype=np.int8)
+    for k in range(size):
+        q = np.clip(np.rint(w[:, :, k] / s), -128, 127)
+        out[:, :, k] = q
+        error = (w[:, :, k] - q * s) / upper[:, k, k][:, None]
+        w[:, :, k + 1 :] -= error[:, :, None] * upper[:, None, k, k + 1 :]
+    flat = out.reshape(rows.shape)
+    return flat.reshape(weights.shape) if layer.op == "Conv" else np.ascontiguousarray(flat.T).reshape(weights.shape)
 
 
 # -- bias --------------------------------------------------------------------------------------------------------------------------
 
 
-def _shifts(
-    graph: OnnxGraph, layers: Sequence[Layer], factors: Mapping[str, Factors], rounded: Mapping[str, Array], passes: Any
-) -> dict[str, Array]:
-    """Mean over data and positions of (float output - quantised output), per channel. Layers are linear: the mean input is enough."""
-    fitting = [layer for layer in layers if layer.bias and graph.shape(layer.x) is not None]
-    sums: dict[str, tuple[Array, Array]] = {}
-    counts: dict[str, int] = {}
+class _Means:
+    """Mean of each layer's input, as it is and as its codes give it. Layers are linear: that is all a mean output needs."""
 
-    def gather(name: str, x: Array) -> None:
-        for layer in fitting:
+    def __init__(self, graph: OnnxGraph, nodes: Mapping[str, onnx.NodeProto], layers: Sequence[Layer], factors: Mapping[str, Factors]) -> None:
+        self._graph, self._nodes, self._factors = graph, nodes, factors
+        self._layers = [layer for layer in layers if layer.bias and graph.shape(layer.x) is not None]
+        self._sums: dict[str, tuple[Array, Array, int]] = {}
+
+    def add(self, name: str, x: Array) -> None:
+        """Take in one batch of one value."""
+        for layer in self._layers:
             if layer.x != name:
                 continue
-            f = factors[layer.name]
+            f = self._factors[layer.name]
             q = np.clip(np.rint(x * (np.float32(1) / f.scale_d)) + np.float32(f.offset_d), -128, 127) - np.float32(f.offset_d)
             # Axes of samples are averaged at once: the first of images, all but the last of matrices.
             axes = (0,) if layer.op in ("Conv", "ConvTranspose") else tuple(range(x.ndim - 1))
-            a, b = x.mean(axis=axes, dtype=np.float64), (q * f.scale_d).mean(axis=axes, dtype=np.float64)
-            old = sums.get(layer.name)
-            sums[layer.name] = (a, b) if old is None else (old[0] + a, old[1] + b)
-            counts[layer.name] = counts.get(layer.name, 0) + 1
+            a, b = x.mean(axis=axes, dtype=np.float64), q.mean(axis=axes, dtype=np.float64) * float(f.scale_d)
+            old = self._sums.get(layer.name)
+            self._sums[layer.name] = (a, b, 1) if old is None else (old[0] + a, old[1] + b, old[2] + 1)
 
-    passes("bias", gather)
-    out = {}
-    for layer in fitting:
-        real, coded = (part[None] / counts[layer.name] for part in sums[layer.name])
-        weights = graph.inits[layer.weight].astype(np.float64)
-        codes = rounded.get(layer.name)
-        if codes is None:
-            codes = quantise_weights(layer.op, graph.inits[layer.weight], factors[layer.name].scale_w, layer.group)
-        restored = codes.astype(np.float64) * spread(layer.op, factors[layer.name].scale_w.astype(np.float64), weights, layer.group)
-        difference = _linear(graph, layer, real, weights) - _linear(graph, layer, coded, restored)
-        out[layer.name] = difference.mean(
-            axis=tuple(i for i in range(difference.ndim) if i != (1 if difference.ndim > 2 else difference.ndim - 1))
-        )
-    return out
+    def shifts(self, rounded: Mapping[str, Array]) -> dict[str, Array]:
+        """Mean over data and positions of (float output - quantised output), per channel, by layer name."""
+        out = {}
+        for layer in self._layers:
+            a, b, count = self._sums[layer.name]
+            weights = self._graph.inits[layer.weight].astype(np.float64)
+            scales = self._factors[layer.name].scale_w
+            codes = rounded.get(layer.name)
+            if codes is None:
+                codes = quantise_weights(layer.op, self._graph.inits[layer.weight], scales, layer.group)
+            restored = codes.astype(np.float64) * spread(layer.op, scales.astype(np.float64), weights, layer.group)
+            difference = self._linear(layer, a[None] / count, weights) - self._linear(layer, b[None] / count, restored)
+            channel = 1 if layer.op in ("Conv", "ConvTranspose") else difference.ndim - 1
+            out[layer.name] = difference.mean(axis=tuple(i for i in range(difference.ndim) if i != channel))
+        return out
 
-
-def _linear(graph: OnnxGraph, layer: Layer, x: Array, weights: Array) -> Array:
-    if layer.op in ("Gemm", "MatMul"):
-        return np.asarray(x @ weights)
-    node = next(node for node in graph.nodes if node.name == layer.name)
-    attrs, rank = attributes(node), weights.ndim - 2
-    strides, dilations, pads = attrs.get("strides", [1] * rank), attrs.get("dilations", [1] * rank), attrs.get("pads", [0] * 2 * rank)
-    if layer.op == "Conv":
-        return kernels.conv(x, weights, layer.group, strides, dilations, pads)
-    return kernels.conv_transpose(x, weights, layer.group, strides, dilations, pads, attrs.get("output_padding", [0] * rank))
+    def _linear(self, layer: Layer, x: Array, weights: Array) -> Array:
+        if layer.op in ("Gemm", "MatMul"):
+            return np.asarray(x @ weights)
+        node, rank = self._nodes[layer.name], weights.ndim - 2
+        strides, dilations, pads = _geometry(node, rank)
+        if layer.op == "Conv":
+            return kernels.conv(x, weights, layer.group, strides, dilations, pads)
+        return kernels.conv_transpose(x, weights, layer.group, strides, dilations, pads, attributes(node).get("output_padding", [0] * rank))
