@@ -103,6 +103,31 @@ def test_coded(bits: int, per_channel: bool, group: int, seed: int) -> None:
     np.testing.assert_array_equal(results[0], results[1])
 
 
+@given(
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    more=st.integers(0, 2),
+    extra=st.integers(0, 2),
+    pads=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    inputs=channels,
+    outputs=channels,
+    act=bounds,
+    seed=seeds,
+    zeros=st.tuples(st.integers(-128, 127), st.integers(-128, 127)),
+)
+@settings(max_examples=100, deadline=None)
+def test_int8_windows_apart(
+    kernel: Any, more: int, extra: int, pads: Any, inputs: int, outputs: int, act: Any, seed: int, zeros: Any
+) -> None:
+    """Strides that are as long as the kernel, or longer along H: the form that writes output rows directly."""
+    window = {"stride_h": kernel[0] + more, "stride_w": kernel[1], "output_pad_h": extra, "pad_top": pads[0], "pad_bottom": pads[1]}
+    x_shape, w_shape, params, y_shape = _case(((4, 5), kernel, window), 1, inputs, outputs, act)
+    rng = np.random.default_rng(seed)
+    w = weights_int8(rng, w_shape, w_shape[0], True)
+    b = rng.normal(0, 20, w_shape[0]).astype(np.float32)
+    x, y = value(activation(rng, x_shape), 0.04, zeros[0]), tensor(y_shape, DType.INT8, 0.5, zeros[1])
+    check_node("ConvTranspose2D", params, [x, w, b], [y], constants=(2,))
+
+
 def test_threads_share_a_large_input() -> None:
     rng = np.random.default_rng(0)
     w = weights_int8(rng, (24, 4, 4, 32), 24, True)

@@ -25,6 +25,8 @@ struct shape {
     float act_min, act_max;
     /* Of one group: input and output channels, matrix rows of one kernel row, its blocks of 16, bytes of one matrix. */
     size_t depth, width, rows, blocks, matrix_bytes;
+    /* Windows do not meet: the product of an input row and a kernel row is an output row as it lies in memory. */
+    bool apart;
 };
 
 static void read_params(const struct op *op, const struct tensor *x, const struct tensor *w, const struct tensor *y, struct shape *p)
@@ -75,6 +77,8 @@ static void find_sizes(const struct tensor *w, struct shape *p)
     p->blocks = (p->rows + E8_NR - 1) / E8_NR;
     size_t block = w->type == Type_FLOAT32 ? p->depth * E8_NR * sizeof(float) : (p->depth + 3) / 4 * (8 * (size_t)w->bits);
     p->matrix_bytes = p->blocks * block;
+    bool columns = p->x.stride == p->x.kernel && p->x.dilation == 1 && p->x.before == 0 && p->x.after == 0 && p->x.extra == 0;
+    p->apart = columns && p->group == 1 && p->y.stride >= p->y.kernel && p->y.dilation == 1;
 }
 
 static bool is_coded(const struct tensor *x, const struct tensor *w)
@@ -84,7 +88,7 @@ static bool is_coded(const struct tensor *x, const struct tensor *w)
 
 /* Place of the per-channel and per-row arrays in the shared scratch. */
 struct scratch {
-    size_t bias, multiplier, init, sums, total;
+    size_t bias, multiplier, init, sums, tiled, total;
 };
 
 static struct scratch shared_scratch(const struct tensor *x, const struct shape *p)
@@ -96,7 +100,8 @@ static struct scratch shared_scratch(const struct tensor *x, const struct shape 
     s.multiplier = (size_t)outputs;
     s.init = (size_t)(2 * outputs);
     s.sums = (size_t)size_add(2 * outputs, rows);
-    s.total = (size_t)size_add(s.sums, rows);
+    s.tiled = (size_t)size_add(s.sums, rows);
+    s.total = (size_t)size_add(s.tiled, p->apart && rows ? size_mul(p->blocks, E8_NR * sizeof(float)) : 0);
     return s;
 }
 
@@ -175,6 +180,7 @@ struct job {
     const float *multiplier; /* int8: s / s_out, coded: s_w, [O]; float: NULL */
     const int32_t *start;    /* int8: bias codes [O] */
     const int32_t *init, *sums;
+    const float *tiled; /* int8, windows apart: the multiplier of each matrix row */
     int32_t low, high;
     uint32_t tasks;
 };
@@ -206,6 +212,17 @@ static void sum_rows(const struct job *j, int32_t *init, int32_t *sums)
     }
 }
 
+/* Windows apart: each matrix row finishes an output of its own, with the bias and the multiplier of its channel. */
+static void spread_rows(const struct job *j, int32_t *init, float *tiled)
+{
+    size_t padded = j->p.blocks * E8_NR;
+    for (size_t row = 0; row < padded; row++) {
+        bool used = row < j->p.rows;
+        tiled[row] = used ? j->multiplier[row % j->p.width] : 0.0f;
+        for (size_t ky = 0; used && ky < (size_t)j->p.y.kernel; ky++) init[ky * padded + row] += j->start[row % j->p.width];
+    }
+}
+
 static void prepare(struct job *j, const struct tensor *bias, bool biased)
 {
     size_t outputs = (size_t)j->p.outputs, depth = (size_t)j->p.y.kernel * (size_t)j->p.x.kernel * j->p.depth;
@@ -231,6 +248,8 @@ static void prepare(struct job *j, const struct tensor *bias, bool biased)
     j->init = (const int32_t *)(void *)(j->run->shared + j->s.init);
     j->sums = (const int32_t *)(void *)(j->run->shared + j->s.sums);
     sum_rows(j, (int32_t *)(void *)(j->run->shared + j->s.init), (int32_t *)(void *)(j->run->shared + j->s.sums));
+    if (j->p.apart) spread_rows(j, (int32_t *)(void *)(j->run->shared + j->s.init), (float *)(void *)(j->run->shared + j->s.tiled));
+    j->tiled = (const float *)(void *)(j->run->shared + j->s.tiled);
     j->low = code_bound(&j->y, j->p.act_min);
     j->high = code_bound(&j->y, j->p.act_max);
 }
@@ -288,6 +307,40 @@ static void scatter_s32(const struct job *j, const int32_t *product, int32_t *ac
             for (size_t c = 0; c < width; c++) to[c] = (int32_t)((uint32_t)to[c] + (uint32_t)t[c]);
         }
     }
+}
+
+/* Windows apart: an output row has one source at most. False when it has none. */
+static bool row_apart_s8(const struct job *j, uint8_t *thread, const struct thread_scratch *s, size_t row)
+{
+    const struct shape *p = &j->p;
+    const void **pointers = (const void **)(void *)thread;
+    int32_t oy = (int32_t)(row % (size_t)p->y.out), ky = 0, iy = -1;
+    while (ky < p->y.kernel && (iy = source_row(&p->y, oy, ky)) < 0) ky++;
+    if (iy < 0) return false;
+    size_t at = (size_t)ky * p->blocks * E8_NR;
+    point_at_row(j, row / (size_t)p->y.out, iy, 0, pointers);
+    struct e8_requant q = {
+        .init = j->init + at,
+        .multiplier = j->tiled,
+        .weight_sum = j->sums + at,
+        .zero_point = j->y.zero_point,
+        .low = j->low,
+        .high = j->high,
+    };
+    struct e8_gemm_s8 g = {
+        .m = (size_t)p->x.in,
+        .n = p->rows,
+        .taps = 1,
+        .segment = p->depth,
+        .a = pointers,
+        .a_stride = (size_t)p->x.in,
+        .w = (const int8_t *)j->w.address + (size_t)ky * p->matrix_bytes,
+        .out = (int8_t *)j->y.address + row * (size_t)p->x.out * (size_t)p->outputs,
+        .out_stride = p->rows,
+        .scratch = thread + s->kernel,
+    };
+    j->run->kernels->gemm_s8(&g, &q);
+    return true;
 }
 
 static void row_s8(const struct job *j, uint8_t *thread, const struct thread_scratch *s, size_t row, size_t group)
@@ -395,7 +448,8 @@ static void task(void *argument, uint32_t index)
     run_share((size_t)j->p.batch * (size_t)j->p.y.out, 1, index, j->tasks, &begin, &end);
     if (j->x.type == Type_INT8) {
         for (size_t group = 0; group < (size_t)j->p.group; group++)
-            for (size_t i = begin; i < end; i++) row_s8(j, thread, &s, i, group);
+            for (size_t i = begin; i < end; i++)
+                if (!j->p.apart || !row_apart_s8(j, thread, &s, i)) row_s8(j, thread, &s, i, group);
         return;
     }
     memset((float *)j->y.address + begin * row, 0, (end - begin) * row * sizeof(float));
