@@ -60,7 +60,8 @@ def report_file(
     samples = () if reference is None else open_samples(data, reference, preprocess=preprocess, limit=max_samples)
     facts = {"quant": _kind(opened), "warnings": opened.metadata.get("warnings", [])}
     size = Path(against).stat().st_size if against is not None and Path(against).suffix == ".onnx" else 0
-    content = build_report(opened, reference, samples, onnx_bytes=size, facts=facts, threads=threads)
+    scaled = set() if against is None or Path(against).suffix != ".onnx" else set(opened.metadata.get("equalised", []))
+    content = build_report(opened, reference, samples, onnx_bytes=size, facts=facts, scaled=scaled, threads=threads)
     if reference is not None and not content["layers"]:
         raise ConvertError("no activation has the name of one in the other file", rule="report.match", where=f"{model}, {against}")
     if output is not None:

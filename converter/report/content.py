@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -184,6 +184,7 @@ def build_report(
     onnx_bytes: int = 0,
     reasons: Mapping[str, str] | None = None,
     facts: Mapping[str, Any] | None = None,
+    scaled: Collection[str] = (),
     threads: int = 1,
 ) -> dict[str, Any]:
     """Everything a report says, as JSON-ready values.
@@ -196,6 +197,7 @@ def build_report(
         reasons: why a node is not int8, by node name; what the file's metadata says is used where this is absent.
         facts: further entries: ``quant``, ``method``, ``samples`` (calibration) go into the summary; ``warnings``, ``device`` (lines),
             ``corrections`` (list of {name, state, before, after, ...}) and ``search`` become sections as they are.
+        scaled: names of tensors whose channels the file holds on another scale than the reference (equalisation).
         threads: of the comparison.
 
     Returns:
@@ -207,7 +209,7 @@ def build_report(
     facts = dict(facts or {})
     known = model.metadata.get("reasons", {})
     reasons = {**(known if isinstance(known, dict) else {}), **(reasons or {})}
-    layers, count = ([], 0) if reference is None else compare_layers(reference, model, samples, threads=threads)
+    layers, count = ([], 0) if reference is None else compare_layers(reference, model, samples, threads=threads, scaled=scaled)
     ops, tensors = model.ops, model.tensors
     content: dict[str, Any] = {
         "version": VERSION,

@@ -8,7 +8,7 @@ one run for each part, so that memory stays bounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,8 @@ class LayerError:
         count: values.
         largest: the largest |x - y|.
         observer: of the reference's values, for quantised tensors.
+        scaled: the compared file holds this tensor with its channels (last axis) multiplied by numbers that its metadata do not tell
+            (equalisation); the reference is brought to the same scale, channel by channel, by least squares.
     """
 
     op: int
@@ -55,6 +57,7 @@ class LayerError:
     count: int = 0
     largest: float = 0.0
     observer: Observer | None = field(default=None, repr=False)
+    scaled: bool = False
 
     @property
     def quantised(self) -> bool:
@@ -89,8 +92,10 @@ class LayerError:
 
     def add(self, x: Array, values: Array, working: Any) -> None:
         """Take in one run: the reference float32 ``x`` and the compared ``values`` (codes or float32), of one shape."""
-        x = x.reshape(-1)
-        y = real(self.tensor, values).reshape(-1)
+        y = real(self.tensor, values)
+        if self.scaled and x.ndim:
+            x = x * _gains(x, y)
+        x, y = x.reshape(-1), y.reshape(-1)
         if self.quantised:
             self._own(x)
             if self.observer is None:
@@ -140,6 +145,13 @@ def real(tensor: Tensor, values: Array) -> Array:
     return np.asarray((values.astype(np.float32) - np.float32(tensor.zero_point)) * np.float32(tensor.scale))
 
 
+def _gains(x: Array, y: Array) -> Array:
+    """Per channel (last axis) the factor by which ``x`` comes closest to ``y``, float32; 1 where x is 0."""
+    a, b = x.reshape(-1, x.shape[-1]).astype(np.float64), y.reshape(-1, x.shape[-1]).astype(np.float64)
+    power = np.einsum("ij,ij->j", a, a)
+    return np.asarray(np.where(power > 0, np.einsum("ij,ij->j", a, b) / np.where(power > 0, power, 1), 1), np.float32)
+
+
 def decibels(signal: float, noise: float) -> float:
     """10 log10(signal / noise), between -300 and 300; a signal of nothing but zeros without noise counts as exact."""
     if noise <= 0:
@@ -180,7 +192,7 @@ def partners(model: Model, reference: Model) -> dict[int, str]:
 
 
 def compare_layers(
-    reference: Model, other: Model, samples: Iterable[Sample], *, threads: int = 1, memory: int = MEMORY
+    reference: Model, other: Model, samples: Iterable[Sample], *, threads: int = 1, memory: int = MEMORY, scaled: Collection[str] = ()
 ) -> tuple[list[LayerError], int]:
     """Errors of the activations of ``other`` in execution order, and the number of samples.
 
@@ -190,13 +202,20 @@ def compare_layers(
         samples: inputs by name, each of the network's shape.
         threads: of both sessions.
         memory: bytes of reference activations that may be kept at once.
+        scaled: names of tensors whose channels ``other`` holds on another scale.
 
     Raises:
         Edge8Error: a sample does not fit.
     """
     pairs = partners(other, reference)
     tensors = other.tensors
-    layers = [LayerError(op.index, tensors[i], pairs[i]) for op in other.ops if op.kind != "Dequantize" for i in op.outputs if i in pairs]
+    layers = [
+        LayerError(op.index, tensors[i], pairs[i], scaled=pairs[i] in scaled)
+        for op in other.ops
+        if op.kind != "Dequantize"
+        for i in op.outputs
+        if i in pairs
+    ]
     named = {t.name: t for t in reference.tensors}
     parts = [_Part(part, reference) for part in _parts(layers, named, memory)]
     sessions = reference.session(threads), other.session(threads)

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from edge8 import Edge8Error, Model
 from edge8.calibrate import Calibration
 from edge8.converter import ConvertError, convert
 from edge8.converter.api import float_file, load_graph
 from edge8.converter.cli import convert_main, host_main
+from edge8.converter.quant.equalisation import equalise, find_spaces
 from edge8.converter.report import build_report, write_report
 from edge8.converter.report.command import report_file
 from edge8.converter.report.histogram import Observer, scratch
@@ -170,6 +173,39 @@ def test_histogram_keeps_every_value() -> None:
     expected = np.histogram(values, 50, (low, high))[0] / values.size
     np.testing.assert_allclose(shares, expected, atol=0.012)
     assert Observer().histogram() == (0.0, 0.0, [])
+
+
+def two_convolutions() -> onnx.ModelProto:
+    rng = np.random.default_rng(3)
+    weights = [numpy_helper.from_array(rng.normal(0, 0.3, s).astype(np.float32), n) for n, s in (("a", (8, 3, 3, 3)), ("b", (4, 8, 3, 3)))]
+    nodes = [
+        helper.make_node("Conv", ["x", "a"], ["c"], pads=[1] * 4),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Conv", ["r", "b"], ["y"]),
+    ]
+    info = helper.make_tensor_value_info
+    ends = [info("x", TensorProto.FLOAT, [1, 3, 8, 8])], [info("y", TensorProto.FLOAT, [1, 4, 6, 6])]
+    model = helper.make_model(helper.make_graph(nodes, "two", *ends, weights), opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    return model
+
+
+def test_equalised_channels_are_brought_to_one_scale(tmp_path: Path) -> None:
+    """A file whose metadata name tensors with scaled channels is compared with the ONNX model as if they were not."""
+    onnx.save(two_convolutions(), tmp_path / "two.onnx")
+    graph = load_graph(tmp_path / "two.onnx")
+    rng = np.random.default_rng(0)
+    spaces = find_spaces(graph)
+    extremes = {name: np.outer([-1, 1], rng.uniform(0.1, 9, space.channels)) for space in spaces for name in space.tensors}
+    assert equalise(graph, extremes) == 1
+    data = [{"x": rng.normal(0, 1, (1, 3, 8, 8)).astype(np.float32)} for _ in range(3)]
+    path = tmp_path / "a.e8"
+    for names, low, high in ((list(extremes), 90, 301), ([], -50, 20)):
+        graph.metadata["equalised"] = names
+        path.write_bytes(float_file(graph))
+        content = report_file(path, against=tmp_path / "two.onnx", data=data)
+        assert low < min(e["sqnr"] for e in content["layers"]) < high
+        assert content["accuracy"]["y"]["sqnr"] > 90
 
 
 def test_partners_cross_borders(full: bytes, reference: Model) -> None:
