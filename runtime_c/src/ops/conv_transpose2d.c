@@ -24,7 +24,8 @@ struct shape {
     int32_t batch, channels, outputs, group;
     float act_min, act_max;
     /* Of one group: input and output channels, matrix rows of one kernel row, its blocks of 16, bytes of one matrix. */
-    size_t depth, width, rows, blocks, matrix_bytes;
+    size_t depth, width, rows, blocks;
+    uint64_t matrix_bytes; /* 64 bits before the check has compared them with the data */
     /* Windows do not meet: the product of an input row and a kernel row is an output row as it lies in memory. */
     bool apart;
 };
@@ -75,8 +76,8 @@ static void find_sizes(const struct tensor *w, struct shape *p)
     p->width = (size_t)p->outputs / (size_t)p->group;
     p->rows = (size_t)p->x.kernel * p->width;
     p->blocks = (p->rows + E8_NR - 1) / E8_NR;
-    size_t block = w->type == Type_FLOAT32 ? p->depth * E8_NR * sizeof(float) : (p->depth + 3) / 4 * (8 * (size_t)w->bits);
-    p->matrix_bytes = p->blocks * block;
+    uint64_t depth = p->depth, coded = size_mul(size_div_up(depth, 4), 8 * (uint64_t)w->bits);
+    p->matrix_bytes = size_mul(p->blocks, w->type == Type_FLOAT32 ? size_mul(depth, E8_NR * sizeof(float)) : coded);
     bool columns = p->x.stride == p->x.kernel && p->x.dilation == 1 && p->x.before == 0 && p->x.after == 0 && p->x.extra == 0;
     p->apart = columns && p->group == 1 && p->y.stride >= p->y.kernel && p->y.dilation == 1;
 }
@@ -88,7 +89,7 @@ static bool is_coded(const struct tensor *x, const struct tensor *w)
 
 /* Place of the per-channel and per-row arrays in the shared scratch. */
 struct scratch {
-    size_t bias, multiplier, init, sums, tiled, total;
+    uint64_t bias, multiplier, init, sums, tiled, total;
 };
 
 static struct scratch shared_scratch(const struct tensor *x, const struct shape *p)
@@ -97,16 +98,16 @@ static struct scratch shared_scratch(const struct tensor *x, const struct shape 
     uint64_t outputs = size_align(size_mul((uint64_t)p->outputs, 4), 64);
     uint64_t rows = size_mul(size_mul((uint64_t)p->group * (uint64_t)p->y.kernel, p->blocks), E8_NR * 4);
     if (x->type != Type_INT8) rows = 0;
-    s.multiplier = (size_t)outputs;
-    s.init = (size_t)(2 * outputs);
-    s.sums = (size_t)size_add(2 * outputs, rows);
-    s.tiled = (size_t)size_add(s.sums, rows);
-    s.total = (size_t)size_add(s.tiled, p->apart && rows ? size_mul(p->blocks, E8_NR * sizeof(float)) : 0);
+    s.multiplier = outputs;
+    s.init = size_mul(2, outputs);
+    s.sums = size_add(s.init, rows);
+    s.tiled = size_add(s.sums, rows);
+    s.total = size_add(s.tiled, p->apart && rows ? size_mul(p->blocks, E8_NR * sizeof(float)) : 0);
     return s;
 }
 
 struct thread_scratch {
-    size_t pointers, product, acc, kernel, total;
+    uint64_t pointers, product, acc, kernel, total;
 };
 
 static struct thread_scratch thread_scratch(const struct tensor *x, const struct tensor *w, const struct shape *p)
@@ -115,14 +116,14 @@ static struct thread_scratch thread_scratch(const struct tensor *x, const struct
     uint64_t pixels = (uint64_t)p->x.in, acc = 0, kernel = 0;
     if (x->type == Type_INT8) {
         acc = size_mul(size_mul((uint64_t)p->x.out, p->width), 4);
-        kernel = E8_GEMM_S8_SCRATCH(p->depth);
+        kernel = E8_GEMM_S8_SCRATCH((uint64_t)p->depth);
     } else if (is_coded(x, w)) {
-        kernel = p->depth * E8_NR * sizeof(float);
+        kernel = size_mul(p->depth, E8_NR * sizeof(float));
     }
-    s.product = (size_t)size_align(size_mul(pixels, sizeof(void *)), 64);
-    s.acc = (size_t)size_add(s.product, size_align(size_mul(size_mul(pixels, p->rows), 4), 64));
-    s.kernel = (size_t)size_add(s.acc, size_align(acc, 64));
-    s.total = (size_t)size_add(s.kernel, kernel);
+    s.product = size_align(size_mul(pixels, sizeof(void *)), 64);
+    s.acc = size_add(s.product, size_align(size_mul(size_mul(pixels, p->rows), 4), 64));
+    s.kernel = size_add(s.acc, size_align(acc, 64));
+    s.total = size_add(s.kernel, kernel);
     return s;
 }
 
