@@ -30,7 +30,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 '''
 
-TAIL = '''
+TAIL = """
 _POOL = descriptor_pool.DescriptorPool()
 for _file in descriptor_pb2.FileDescriptorSet.FromString(base64.b64decode("".join(_DESCRIPTORS))).file:
     _POOL.AddSerializedFile(_file.SerializeToString())
@@ -40,7 +40,7 @@ def _message(name: str) -> Any:
     return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(name))
 
 
-'''
+"""
 
 
 def descriptors() -> bytes:

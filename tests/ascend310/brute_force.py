@@ -12,7 +12,9 @@ F = np.float32
 TINY = 2.0**-23
 
 
-def ifmr(data: Any, asymmetric: bool, p_max: float = 0.999999, p_min: float = 0.999999, start: float = 0.7, end: float = 1.3, step: float = 0.01) -> tuple[np.float32, int]:
+def ifmr(
+    data: Any, asymmetric: bool, p_max: float = 0.999999, p_min: float = 0.999999, start: float = 0.7, end: float = 1.3, step: float = 0.01
+) -> tuple[np.float32, int]:
     """Sort everything, try every candidate on everything."""
     x = np.sort(np.asarray(data, dtype=F).reshape(-1))
     n = len(x)

@@ -13,7 +13,12 @@ __all__ = ["cnn", "feeds", "graph_of", "mlp"]
 
 
 def graph_of(
-    nodes: list[onnx.NodeProto], inputs: dict[str, Any], outputs: dict[str, Any], inits: dict[str, Any], opset: int = 13, domains: tuple[str, ...] = ()
+    nodes: list[onnx.NodeProto],
+    inputs: dict[str, Any],
+    outputs: dict[str, Any],
+    inits: dict[str, Any],
+    opset: int = 13,
+    domains: tuple[str, ...] = (),
 ) -> onnx.ModelProto:
     """A model from its parts; inputs and outputs map names to shapes (float32) or to (shape, element type)."""
 

@@ -100,7 +100,11 @@ def test_dynamic_image_size(tmp_path: Path) -> None:
 def test_a_config_and_record_are_accepted_again(produced: Path, tmp_path: Path) -> None:
     """What one conversion writes, another one takes: the same numbers come out."""
     original = (produced / "net_record.txt").read_text()
-    for options in ({"amct_config": produced / "net_quant.cfg"}, {"amct_config": produced / "config.json"}, {"record": produced / "net_record.txt", "calibration": None}):
+    for options in (
+        {"amct_config": produced / "net_quant.cfg"},
+        {"amct_config": produced / "config.json"},
+        {"record": produced / "net_record.txt", "calibration": None},
+    ):
         folder = tmp_path / "again"
         _convert(folder, **options)
         assert (folder / "net_record.txt").read_text() == original
@@ -116,7 +120,9 @@ def test_configuration_decides(tmp_path: Path) -> None:
         skip_layer_types: ["AveragePool"]
         skip_fusion_layers: "conv1"
         override_layer_types { layer_type: "ConvTranspose" calibration_config { arq_quantize { channel_wise: false } } }
-        override_layer_configs : { layer_name : "depthwise" calibration_config : { hfmg_quantize : { num_of_bins : 1024 asymmetric: true } } }
+        override_layer_configs : {
+            layer_name : "depthwise" calibration_config : { hfmg_quantize : { num_of_bins : 1024 asymmetric: true } }
+        }
         """
     )
     folder = tmp_path / "net"
@@ -251,7 +257,14 @@ def test_bad_models_are_named(tmp_path: Path) -> None:
     _bad(folder, "model.missing", "no such file", tmp_path / "none.onnx")
     _bad(folder, "model.parse", "not an ONNX model", tmp_path / "text.onnx")
     _bad(folder, "shape.dynamic", "no fixed size", nets.cnn(1, side="S"))
-    _bad(folder, "aipp.type", "UINT8", _aipp_model([1, 3, 8, 8], TensorProto.UINT8), aipp={"input_format": "RGB888_U8"}, calibration=[{"x": np.zeros((1, 3, 8, 8), np.uint8)}])
+    _bad(
+        folder,
+        "aipp.type",
+        "UINT8",
+        _aipp_model([1, 3, 8, 8], TensorProto.UINT8),
+        aipp={"input_format": "RGB888_U8"},
+        calibration=[{"x": np.zeros((1, 3, 8, 8), np.uint8)}],
+    )
     big = nets.mlp()
     for tensor in big.graph.initializer:
         if tensor.name == "b1":
@@ -270,7 +283,12 @@ def test_every_unsupported_node_is_listed(tmp_path: Path) -> None:
         helper.make_node("Hann", ["a"], ["h"], "vendor", domain="com.vendor"),
     ]
     model = nets.graph_of(
-        nodes, {"x": [1, 4], "img": [1, 1, 4, 4], "grid": [1, 4, 4, 2]}, {"g": [1, 1, 4, 4], "h": [1, 4]}, {"axis": np.array(1)}, opset=16, domains=("com.vendor",)
+        nodes,
+        {"x": [1, 4], "img": [1, 1, 4, 4], "grid": [1, 4, 4, 2]},
+        {"g": [1, 1, 4, 4], "h": [1, 4]},
+        {"axis": np.array(1)},
+        opset=16,
+        domains=("com.vendor",),
     )
     with pytest.raises(ConvertError) as error:
         _convert(tmp_path / "net", model)

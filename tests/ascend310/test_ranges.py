@@ -65,7 +65,11 @@ def test_arq_equals_brute_force() -> None:
         flat = brute_force.adversarial(index, rng)
         op = ("Conv", "ConvTranspose", "Gemm", "MatMul")[index % 4]
         group = int(rng.integers(1, 4)) if op in ("Conv", "ConvTranspose") else 1
-        shape = (group * int(rng.integers(1, 4)), int(rng.integers(1, 5)), 3, 2) if op in ("Conv", "ConvTranspose") else (int(rng.integers(1, 9)), int(rng.integers(1, 9)))
+        shape = (
+            (group * int(rng.integers(1, 4)), int(rng.integers(1, 5)), 3, 2)
+            if op in ("Conv", "ConvTranspose")
+            else (int(rng.integers(1, 9)), int(rng.integers(1, 9)))
+        )
         w = np.resize(flat, shape).astype(np.float32)
         channel_wise = op in ("Conv", "ConvTranspose") and bool(rng.random() < 0.8)
         scales, codes = brute_force.arq(op, w, group, channel_wise)

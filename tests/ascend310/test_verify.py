@@ -136,6 +136,14 @@ def _report(change: Callable[[dict], None]) -> Corruption:  # type: ignore[type-
 
 
 # (rule that must catch it, what is done)
+def _drop_scale(model: onnx.ModelProto) -> None:
+    _node(model, "conv1.quant").attribute.remove(_attribute(model, "conv1.quant", "scale"))
+
+
+def _change_stride(model: onnx.ModelProto) -> None:
+    _attribute(model, "depthwise", "strides").ints[0] = 1
+
+
 CORRUPTIONS: list[tuple[str, str, Corruption]] = [
     ("files", "a file changed", _text("run_on_board.md", "Build", "Bild")),
     ("files", "a file added", lambda folder: (folder / "extra.txt").write_text("x") and None),
@@ -152,7 +160,7 @@ CORRUPTIONS: list[tuple[str, str, Corruption]] = [
     ("layer-form", "equal quantisers not merged", _model("deploy", _duplicate_quant)),
     ("layer-form", "int64 bias", _model("deploy", lambda m: _edit_array(_weight(m, "fc", 2), lambda a: a.astype(np.int64))(m))),
     ("quant-attributes", "scale as INT", _model("deploy", _int_scale)),
-    ("quant-attributes", "scale missing", _model("deploy", lambda m: _node(m, "conv1.quant").attribute.remove(_attribute(m, "conv1.quant", "scale")))),
+    ("quant-attributes", "scale missing", _model("deploy", _drop_scale)),
     ("quant-attributes", "scale misspelt", _model("deploy", lambda m: setattr(_attribute(m, "conv1.quant", "scale"), "name", "scales"))),
     ("quant-attributes", "offset with a fraction", _model("deploy", lambda m: setattr(_attribute(m, "conv1.quant", "offset"), "f", -12.5))),
     ("quant-attributes", "offset out of range", _model("deploy", lambda m: setattr(_attribute(m, "conv1.quant", "offset"), "f", 200.0))),
@@ -172,7 +180,7 @@ CORRUPTIONS: list[tuple[str, str, Corruption]] = [
     ("fake-quant", "one fake scale", _model("fake_quant", lambda m: _edit_array("fc.fakedequant.dqscale", lambda a: a * 2)(m))),
     ("float-model", "float graph broken", _model("float", lambda m: setattr(_node(m, "relu1"), "op_type", "Nonsense"))),
     ("interface", "output renamed", _model("float", lambda m: setattr(m.graph.output[0], "name", "other"))),
-    ("interface", "stride changed in the deploy model", _model("deploy", lambda m: _attribute(m, "depthwise", "strides").ints.__setitem__(0, 1))),
+    ("interface", "stride changed in the deploy model", _model("deploy", _change_stride)),
     ("configuration", "batch_num lowered", _text("net_quant.cfg", r"batch_num: 3", "batch_num: 1")),
     ("configuration", "unknown field", _text("net_quant.cfg", r"batch_num", "batch_count")),
     ("configuration", "unknown layer skipped", _text("net_quant.cfg", r"do_fusion: true", 'do_fusion: true skip_layers: "nowhere"')),
@@ -255,7 +263,7 @@ def test_numerics_notice_another_model(copy: Path) -> None:
 
 
 def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConvertError, match="report.json"):
+    with pytest.raises(ConvertError, match=r"report\.json"):
         verify_folder(tmp_path)
     with pytest.raises(ConvertError, match="no such folder"):
         verify_folder(tmp_path / "missing")

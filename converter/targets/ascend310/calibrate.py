@@ -224,7 +224,9 @@ class Search:
     config: LayerConfig
 
 
-def search_ranges(searches: Sequence[Search], activations: Activations, static_sizes: Mapping[str, int | None]) -> dict[Search, tuple[np.float32, int]]:
+def search_ranges(
+    searches: Sequence[Search], activations: Activations, static_sizes: Mapping[str, int | None]
+) -> dict[Search, tuple[np.float32, int]]:
     """(scale_d, offset_d) of each search, by AMCT's definitions over all batches.
 
     Args:
@@ -250,7 +252,12 @@ def search_ranges(searches: Sequence[Search], activations: Activations, static_s
 
         def first(name: str, x: Array) -> None:
             if not finite(name, x):
-                raise ConvertError("the float model gives NaN or infinity here", rule="calibration.activation", where=name, hint="Check the model and the data")
+                raise ConvertError(
+                    "the float model gives NaN or infinity here",
+                    rule="calibration.activation",
+                    where=name,
+                    hint="Check the model and the data",
+                )
             for (value, _), keeper in tails.items():
                 if value == name:
                     pool.submit(partial(keeper.add, x))

@@ -171,6 +171,10 @@ def board_page(
         dynamic = f' {extra[profile.flag]} "{row}"'
     om = f"{net}_int8.om"
     rows = "\n".join(f"| {name} | {', '.join(str(s) for s in sizes)} | {dtypes[name]} |" for name, sizes in shapes.items())
+    loads = "".join(
+        f'    "{name}": np.fromfile("calibration/{folder}/0000.bin", dtype="{dtypes[name]}").reshape({list(shapes[name])}),\n'
+        for name, folder in folders.items()
+    )
     cann = f"CANN {soc.last_cann} is the last release known to build for this chip. " if soc.last_cann else ""
     return f"""# Run {net} on {soc.name}
 
@@ -216,7 +220,8 @@ python3 -m ais_bench --model {om} --input {",".join(files)} --output out --outfm
 ```python
 import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("{net}_fake_quant_model.onnx")
-feeds = {{{", ".join(f'"{name}": np.fromfile("calibration/{folder}/0000.bin", dtype="{dtypes[name]}").reshape({list(shapes[name])})' for name, folder in folders.items())}}}
+feeds = {{
+{loads}}}
 print(session.run(None, feeds))
 ```
 

@@ -39,7 +39,7 @@ class LayerConfig:
     """
 
     algorithm: str = "ifmr"
-    ifmr: IfmrParams = IfmrParams()
+    ifmr: IfmrParams = field(default_factory=IfmrParams)
     bins: int = 4096
     asymmetric: bool | None = None
     channel_wise: bool | None = None

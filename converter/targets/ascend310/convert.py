@@ -393,7 +393,9 @@ def _factors(
     found = {}
     if searches or extra:
         if activations is None:
-            raise ConvertError("tensor_quantize needs calibration data", rule="calibration.missing", where="--calibration", hint="Give data")
+            raise ConvertError(
+                "tensor_quantize needs calibration data", rule="calibration.missing", where="--calibration", hint="Give data"
+            )
         found = search_ranges([*searches.values(), *extra.values()], activations, _sizes(plan))
     factors = dict(plan.fixed)
     for layer in plan.layers:

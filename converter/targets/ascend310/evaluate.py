@@ -242,7 +242,19 @@ class Resize(OpRun):
         return (y,)
 
 
-FAST_OPS: list[type[OpRun]] = [Conv, ConvTranspose, MatMul, Gemm, MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Sigmoid, BatchNormalization, Resize]
+FAST_OPS: list[type[OpRun]] = [
+    Conv,
+    ConvTranspose,
+    MatMul,
+    Gemm,
+    MaxPool,
+    AveragePool,
+    GlobalAveragePool,
+    GlobalMaxPool,
+    Sigmoid,
+    BatchNormalization,
+    Resize,
+]
 
 
 class _Step:

@@ -16,10 +16,10 @@ from ...errors import ConvertError
 from . import report, schemas_pb2
 from .onnx_graph import OnnxGraph
 
-__all__ = ["Broken", "ProducedFolder", "QuantLayer"]
+__all__ = ["BrokenFileError", "ProducedFolder", "QuantLayer"]
 
 
-class Broken(Exception):
+class BrokenFileError(Exception):
     """A file cannot be read at all; the check that needed it reports this text."""
 
 
@@ -82,38 +82,38 @@ class ProducedFolder:
         return str(self.data.get("net", ""))
 
     def text(self, name: str) -> str:
-        """A text file. Raises Broken."""
+        """A text file. Raises BrokenFileError."""
         try:
             return (self.path / name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise Broken(f"{name}: {error}") from error
+            raise BrokenFileError(f"{name}: {error}") from error
 
     def model(self, kind: str) -> onnx.ModelProto:
-        """``"float"``, ``"deploy"`` or ``"fake_quant"``. Raises Broken."""
+        """``"float"``, ``"deploy"`` or ``"fake_quant"``. Raises BrokenFileError."""
         if kind not in self._models:
             name = f"{self.net}_{kind}_model.onnx"
             try:
                 self._models[kind] = onnx.load(str(self.path / name))
             except Exception as error:
-                raise Broken(f"{name}: not readable ({type(error).__name__})") from error
+                raise BrokenFileError(f"{name}: not readable ({type(error).__name__})") from error
         return self._models[kind]
 
     def graph(self, kind: str) -> OnnxGraph:
-        """The same as an OnnxGraph. Raises Broken."""
+        """The same as an OnnxGraph. Raises BrokenFileError."""
         try:
             return OnnxGraph(self.model(kind))
         except ConvertError as error:
-            raise Broken(str(error)) from error
+            raise BrokenFileError(str(error)) from error
 
     @cached_property
     def record(self) -> Any:
-        """ScaleOffsetRecord. Raises Broken."""
+        """ScaleOffsetRecord. Raises BrokenFileError."""
         name = f"{self.net}_record.txt"
         message = schemas_pb2.ScaleOffsetRecord()
         try:
             text_format.Parse(self.text(name), message)
         except text_format.ParseError as error:
-            raise Broken(f"{name}: {error}") from error
+            raise BrokenFileError(f"{name}: {error}") from error
         return message
 
     @cached_property

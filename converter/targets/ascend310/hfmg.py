@@ -10,7 +10,8 @@ Definition:
   3. loss(l,r): destination bins of width w = binwidth*(r-l+1)/256; each source bin is uniform with density count/binwidth, and each
      piece of it adds the integral of (x-centre)^2 to the destination bin floor(x/w), clamped to 0..255. w < 2^-23: loss 0.
   4. The first smallest loss: clip_min = min + l*binwidth, clip_max = min + (r+1)*binwidth, both made to include 0.
-     asymmetric: s = (clip_max-clip_min)/255, offset = rint(-128 - clip_min/s); symmetric: s = max|clip|/127, /128 when |clip_max| < |clip_min|.
+     asymmetric: s = (clip_max-clip_min)/255, offset = rint(-128 - clip_min/s);
+     symmetric: s = max|clip|/127, /128 when |clip_max| < |clip_min|.
      s < 2^-23: scale 1, offset -128 (asymmetric) or 0.
 """
 

@@ -52,7 +52,9 @@ def parse_method(text: str, has_data: bool) -> tuple[str, frozenset[str]]:
     names = {name for name in text.split("+") if name}
     unknown = sorted(names - set(METHODS))
     if unknown or not names:
-        raise ConvertError(f"unknown method {text!r}", rule="method.unknown", where="--method", hint=f"Known: auto, {', '.join(METHODS)}, joined by +")
+        raise ConvertError(
+            f"unknown method {text!r}", rule="method.unknown", where="--method", hint=f"Known: auto, {', '.join(METHODS)}, joined by +"
+        )
     chosen = frozenset(names - {"amct"})
     return "+".join(name for name in METHODS if name in chosen) or "amct", chosen
 
@@ -74,7 +76,9 @@ def apply_methods(
     if not methods:
         return factors, {}
     if activations is None:
-        raise ConvertError("this method needs calibration data", rule="method.data", where="--method", hint="Give --calibration, or --method amct")
+        raise ConvertError(
+            "this method needs calibration data", rule="method.data", where="--method", hint="Give --calibration, or --method amct"
+        )
     if "mse" in methods:
         factors = _mse(graph, layers, factors, resolved, activations)
         notes.append("method mse: activation ranges and weight scales minimise the squared error")
@@ -95,7 +99,11 @@ def apply_methods(
         notes.append(f"method rounding: {len(rounded)} of {len(layers)} layers (those with at most {_LARGEST} inputs a channel)")
     if means is not None:
         notes.append(f"method bias: {len(shifts)} of {len(layers)} layers (those with a bias and static shapes)")
-    return factors, {layer.name: _override(rounded.get(layer.name), shifts.get(layer.name)) for layer in layers if layer.name in rounded or layer.name in shifts}
+    return factors, {
+        layer.name: _override(rounded.get(layer.name), shifts.get(layer.name))
+        for layer in layers
+        if layer.name in rounded or layer.name in shifts
+    }
 
 
 def _override(weights: Array | None, shift: Array | None) -> Override:
@@ -186,7 +194,10 @@ class _Moments:
     def __init__(self, graph: OnnxGraph, nodes: Mapping[str, onnx.NodeProto], layers: Sequence[Layer], samples: int) -> None:
         self._graph, self._nodes, self._samples = graph, nodes, samples
         self._layers = [
-            layer for layer in layers if layer.op in ("Conv", "Gemm", "MatMul") and channels_first(layer.op, graph.inits[layer.weight], layer.group).shape[1] <= _LARGEST
+            layer
+            for layer in layers
+            if layer.op in ("Conv", "Gemm", "MatMul")
+            and channels_first(layer.op, graph.inits[layer.weight], layer.group).shape[1] <= _LARGEST
         ]
         self._sums: dict[str, Array] = {}
 
@@ -214,7 +225,10 @@ class _Moments:
 
     def round(self, factors: Mapping[str, Factors]) -> dict[str, Array]:
         """int8 weights by layer name."""
-        return {layer.name: _feedback(self._graph.inits[layer.weight], layer, factors[layer.name], self._sums[layer.name]) for layer in self._layers}
+        return {
+            layer.name: _feedback(self._graph.inits[layer.weight], layer, factors[layer.name], self._sums[layer.name])
+            for layer in self._layers
+        }
 
 
 def _feedback(weights: Array, layer: Layer, factors: Factors, moments: Array) -> Array:
@@ -243,7 +257,9 @@ def _feedback(weights: Array, layer: Layer, factors: Factors, moments: Array) ->
 class _Means:
     """Mean of each layer's input, as it is and as its codes give it. Layers are linear: that is all a mean output needs."""
 
-    def __init__(self, graph: OnnxGraph, nodes: Mapping[str, onnx.NodeProto], layers: Sequence[Layer], factors: Mapping[str, Factors]) -> None:
+    def __init__(
+        self, graph: OnnxGraph, nodes: Mapping[str, onnx.NodeProto], layers: Sequence[Layer], factors: Mapping[str, Factors]
+    ) -> None:
         self._graph, self._nodes, self._factors = graph, nodes, factors
         self._layers = [layer for layer in layers if layer.bias and graph.shape(layer.x) is not None]
         self._sums: dict[str, tuple[Array, Array, int]] = {}

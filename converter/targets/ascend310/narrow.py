@@ -40,10 +40,10 @@ def narrow_int64(graph: OnnxGraph) -> int:
     candidates |= {output for node in graph.nodes for output in node.output if graph.elem_type(output) == TensorProto.INT64}
     candidates -= graph.output_names() | {value.name for value in graph.inputs}
     for name, array in graph.inits.items():
-        if name in candidates and array.size and (array.max() > _INT32.max or array.min() < _INT32.min):
-            # Open ends of slices are written as the largest int64; int32's largest means the same.
-            if not _only_slice_ends(graph, name):
-                candidates.discard(name)
+        beyond = name in candidates and array.size and (array.max() > _INT32.max or array.min() < _INT32.min)
+        # Open ends of slices are written as the largest int64; int32's largest means the same.
+        if beyond and not _only_slice_ends(graph, name):
+            candidates.discard(name)
     slots = [(node, _slots(graph, node)) for node in graph.nodes]
     changed = True
     while changed:

@@ -77,12 +77,27 @@ class Activations:
         names: the values that passes may ask for.
     """
 
-    def __init__(self, runner: FloatRunner, load: Callable[[int], Mapping[str, Array]], count: int, names: Collection[str], *, quiet: bool, room: int = _ROOM) -> None:
+    def __init__(
+        self,
+        runner: FloatRunner,
+        load: Callable[[int], Mapping[str, Array]],
+        count: int,
+        names: Collection[str],
+        *,
+        quiet: bool,
+        room: int = _ROOM,
+    ) -> None:
         self._runner, self._load, self.count, self._names = runner, load, count, frozenset(names)
         self._quiet, self._room = quiet, room
         self._kept: dict[int, dict[str, Array]] = {}
 
-    def each(self, text: str, visit: Callable[[str, Array], None], names: Collection[str] | None = None, finish: Callable[[], None] = lambda: None) -> None:
+    def each(
+        self,
+        text: str,
+        visit: Callable[[str, Array], None],
+        names: Collection[str] | None = None,
+        finish: Callable[[], None] = lambda: None,
+    ) -> None:
         """Call ``visit`` with every value of every batch in order, ``finish`` after each batch. ``text`` labels the progress bar."""
         wanted = self._names if names is None else frozenset(names)
         for index in track(range(self.count), text, self.count, quiet=self._quiet):

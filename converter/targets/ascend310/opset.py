@@ -30,7 +30,7 @@ class Problem:
     hint: str
 
 
-class Impossible(Exception):
+class ImpossibleError(Exception):
     """Raised by a rule: (reason, hint)."""
 
 
@@ -41,13 +41,13 @@ def _constant_input(graph: OnnxGraph, node: onnx.NodeProto, index: int, what: st
     """The constant array of an input, None when the input is absent.
 
     Raises:
-        Impossible: the input is computed at run time.
+        ImpossibleError: the input is computed at run time.
     """
     if len(node.input) <= index or not node.input[index]:
         return None
     array = graph.inits.get(node.input[index])
     if array is None:
-        raise Impossible(f"its {what} is computed at run time", "Export with fixed values, or give static input shapes")
+        raise ImpossibleError(f"its {what} is computed at run time", "Export with fixed values, or give static input shapes")
     return array
 
 
@@ -77,7 +77,7 @@ def _split(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.Nod
     if sizes is None and count:
         shape = graph.shape(node.input[0])
         if shape is None:
-            raise Impossible("the size of the split axis is unknown", "Give static input shapes")
+            raise ImpossibleError("the size of the split axis is unknown", "Give static input shapes")
         total = shape[attrs.get("axis", 0)]
         part = -(-total // count)
         sizes = [part] * (count - 1) + [total - part * (count - 1)]
@@ -93,7 +93,7 @@ def _softmax(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.N
     axis = attrs.get("axis", -1)
     rank = graph.rank(node.input[0])
     if rank is None:
-        raise Impossible("the rank of its input is unknown", "Give static input shapes")
+        raise ImpossibleError("the rank of its input is unknown", "Give static input shapes")
     axis %= rank
     if axis == rank - 1:
         return [_rebuild(node, [node.input[0]], {"axis": axis})]
@@ -113,14 +113,14 @@ def _softmax(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.N
 def _pad(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.NodeProto]:
     attrs = attributes(node)
     if attrs.get("mode", "constant") == "wrap":
-        raise Impossible("mode 'wrap' has no older form", "Replace it by Slice and Concat in the model")
+        raise ImpossibleError("mode 'wrap' has no older form", "Replace it by Slice and Concat in the model")
     axes = _constant_input(graph, node, 3, "axes")
     inputs = list(node.input[:3])
     if axes is not None:
         pads = _constant_input(graph, node, 1, "pads")
         rank = graph.rank(node.input[0])
         if pads is None or rank is None:
-            raise Impossible("the rank of its input is unknown", "Give static input shapes")
+            raise ImpossibleError("the rank of its input is unknown", "Give static input shapes")
         full = np.zeros(2 * rank, dtype=np.int64)
         for index, axis in enumerate(int(a) % rank for a in axes):
             full[axis], full[axis + rank] = pads[index], pads[index + axes.size]
@@ -131,9 +131,9 @@ def _pad(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.NodeP
 def _resize(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.NodeProto]:
     attrs = attributes(node)
     if attrs.pop("antialias", 0):
-        raise Impossible("antialias has no older form", "Export with antialias=0")
+        raise ImpossibleError("antialias has no older form", "Export with antialias=0")
     if attrs.get("coordinate_transformation_mode") == "half_pixel_symmetric":
-        raise Impossible("half_pixel_symmetric has no older form", "Export with half_pixel")
+        raise ImpossibleError("half_pixel_symmetric has no older form", "Export with half_pixel")
     policy = attrs.pop("keep_aspect_ratio_policy", "stretch")
     axes = attrs.pop("axes", None)
     inputs = [*node.input, "", "", ""][:4]
@@ -143,7 +143,7 @@ def _resize(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.No
     if axes is not None or policy != "stretch":
         shape = graph.shape(node.input[0])
         if shape is None:
-            raise Impossible("the shape of its input is unknown", "Give static input shapes")
+            raise ImpossibleError("the shape of its input is unknown", "Give static input shapes")
         where = [axis % len(shape) for axis in axes] if axes is not None else list(range(len(shape)))
         if has_sizes and sizes is not None:
             wanted = [int(size) for size in sizes]
@@ -174,7 +174,7 @@ def _reshape(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.N
     if attrs.pop("allowzero", 0):
         wanted = _constant_input(graph, node, 1, "shape")
         if wanted is not None and 0 in wanted:
-            raise Impossible("allowzero with a zero size has no older form", "Export without empty tensors")
+            raise ImpossibleError("allowzero with a zero size has no older form", "Export without empty tensors")
     return [_rebuild(node, list(node.input), attrs)]
 
 
@@ -196,7 +196,7 @@ def _batch_norm(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onn
     attrs = attributes(node)
     used = graph.consumers().keys() | graph.output_names()
     if any(name in used for name in node.output[1:]):
-        raise Impossible("its training outputs are used", "Export the model in inference mode")
+        raise ImpossibleError("its training outputs are used", "Export the model in inference mode")
     kept = {key: attrs[key] for key in ("epsilon", "momentum") if key in attrs}
     return [make_node("BatchNormalization", list(node.input), [node.output[0]], node.name, **kept)]
 
@@ -274,10 +274,10 @@ def _normalised(chain: _Chain, x: str, axes: list[int], epsilon: float, centre: 
 
 def _layer_norm(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.NodeProto]:
     if len([name for name in node.output if name]) > 1:
-        raise Impossible("its mean and deviation outputs are used", "Only the first output has a form on the chip")
+        raise ImpossibleError("its mean and deviation outputs are used", "Only the first output has a form on the chip")
     rank = graph.rank(node.input[0])
     if rank is None:
-        raise Impossible("the rank of its input is unknown", "Give static input shapes")
+        raise ImpossibleError("the rank of its input is unknown", "Give static input shapes")
     attrs, chain = attributes(node), _Chain(graph, node)
     axes = list(range(attrs.get("axis", -1) % rank, rank))
     y = _normalised(chain, node.input[0], axes, attrs.get("epsilon", 1e-5), node.op_type == "LayerNormalization")
@@ -293,7 +293,7 @@ def _group_norm(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onn
     shape = graph.shape(node.input[0])
     scale, bias = _constant_input(graph, node, 1, "scale"), _constant_input(graph, node, 2, "bias")
     if shape is None or scale is None or bias is None:
-        raise Impossible("its input shape is not static", "Give static input shapes")
+        raise ImpossibleError("its input shape is not static", "Give static input shapes")
     attrs, chain = attributes(node), _Chain(graph, node)
     groups, channels = attrs["num_groups"], shape[1]
     if scale.size == groups != channels:
@@ -327,7 +327,7 @@ def _compare_or_equal(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> li
 def _cast_like(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.NodeProto]:
     kind = graph.elem_type(node.input[1])
     if not kind:
-        raise Impossible("the type it casts to is unknown", "Use Cast")
+        raise ImpossibleError("the type it casts to is unknown", "Use Cast")
     return [make_node("Cast", [node.input[0]], list(node.output), node.name, to=kind)]
 
 
@@ -345,7 +345,7 @@ def _roi_align(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx
     """Version 16 moved the grid by half a pixel; the older form is the one called output_half_pixel."""
     attrs = attributes(node)
     if attrs.pop("coordinate_transformation_mode", "half_pixel") != "output_half_pixel":
-        raise Impossible("aligned sampling (half_pixel) has no older form", "Export with aligned=False")
+        raise ImpossibleError("aligned sampling (half_pixel) has no older form", "Export with aligned=False")
     return [_rebuild(node, list(node.input), attrs)]
 
 
@@ -355,14 +355,14 @@ def _einsum(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.No
     left, _, result = equation.partition("->")
     terms = left.split(",")
     if len(terms) != 2 or "." in equation or not result or any(len(set(t)) != len(t) for t in [*terms, result]):
-        raise Impossible(f"equation {equation!r} is not a batched product of two matrices", "Write it with MatMul and Transpose")
+        raise ImpossibleError(f"equation {equation!r} is not a batched product of two matrices", "Write it with MatMul and Transpose")
     a, b = terms
     batch = [c for c in a if c in b and c in result]
     summed = [c for c in a if c in b and c not in result]
     rows = [c for c in a if c not in b]
     columns = [c for c in b if c not in a]
     if len(summed) != 1 or len(rows) != 1 or len(columns) != 1 or set(result) != set(batch + rows + columns):
-        raise Impossible(f"equation {equation!r} is not a batched product of two matrices", "Write it with MatMul and Transpose")
+        raise ImpossibleError(f"equation {equation!r} is not a batched product of two matrices", "Write it with MatMul and Transpose")
     chain = _Chain(graph, node)
 
     def arranged(name: str, letters: str, wanted: list[str]) -> str:
@@ -383,29 +383,17 @@ def _einsum(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.No
 def _dropout(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.NodeProto]:
     """Inference: the identity. A used mask is all true."""
     if len(node.output) > 1 and node.output[1] and (graph.consumers().get(node.output[1]) or node.output[1] in graph.output_names()):
-        raise Impossible("its mask output is used", "Export the model in inference mode")
+        raise ImpossibleError("its mask output is used", "Export the model in inference mode")
     return [make_node("Identity", [node.input[0]], [node.output[0]], node.name)]
 
 
 # Operator -> (opset versions at which its form or meaning changed, rule). The rule applies when the target lies before such a version
 # that the model has reached; 0 means always.
 _ALWAYS = (0,)
+_REDUCTIONS = tuple(f"Reduce{name}" for name in ("Mean", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare"))
 RULES: dict[str, tuple[tuple[int, ...], Rule]] = {
-    **{op: ((13,), _axes_to_attribute) for op in ("Squeeze", "Unsqueeze", "ReduceSum")},
-    **{
-        op: ((18,), _axes_to_attribute)
-        for op in (
-            "ReduceMean",
-            "ReduceMax",
-            "ReduceMin",
-            "ReduceProd",
-            "ReduceL1",
-            "ReduceL2",
-            "ReduceLogSum",
-            "ReduceLogSumExp",
-            "ReduceSumSquare",
-        )
-    },
+    **dict.fromkeys(("Squeeze", "Unsqueeze", "ReduceSum"), ((13,), _axes_to_attribute)),
+    **dict.fromkeys(_REDUCTIONS, ((18,), _axes_to_attribute)),
     "Split": ((13, 18), _split),
     "Softmax": ((13,), _softmax),
     "LogSoftmax": ((13,), _softmax),
@@ -439,12 +427,12 @@ def _generic(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.N
         schema = defs.get_schema(node.op_type, target, "")
     except defs.SchemaError:
         first = defs.get_schema(node.op_type, graph.opset, "").since_version
-        raise Impossible(f"the operator appeared in opset {first}", _opset_hint(first)) from None
+        raise ImpossibleError(f"the operator appeared in opset {first}", _opset_hint(first)) from None
     source = defs.get_schema(node.op_type, graph.opset, "")
     if schema.since_version == source.since_version:
         return [node]
     if len(node.input) > schema.max_input or len(node.output) > schema.max_output:
-        raise Impossible(f"it uses inputs or outputs that came after opset {target}", _opset_hint(source.since_version))
+        raise ImpossibleError(f"it uses inputs or outputs that came after opset {target}", _opset_hint(source.since_version))
     _check_types(graph, node, schema, target)
     kept = onnx.NodeProto()
     kept.CopyFrom(node)
@@ -455,7 +443,7 @@ def _generic(graph: OnnxGraph, node: onnx.NodeProto, target: int) -> list[onnx.N
             continue
         default = source.attributes[attribute.name].default_value if attribute.name in source.attributes else None
         if default is None or not default.name or helper.get_attribute_value(default) != helper.get_attribute_value(attribute):
-            raise Impossible(f"attribute {attribute.name} came after opset {target}", _opset_hint(source.since_version))
+            raise ImpossibleError(f"attribute {attribute.name} came after opset {target}", _opset_hint(source.since_version))
     return [kept]
 
 
@@ -468,7 +456,9 @@ def _check_types(graph: OnnxGraph, node: onnx.NodeProto, schema: Any, target: in
         text = f"tensor({onnx.TensorProto.DataType.Name(kind).lower()})" if kind else ""
         if name and kind and formal in allowed and text not in allowed[formal]:
             source = defs.get_schema(node.op_type, graph.opset, "")
-            raise Impossible(f"input {name} has type {text[7:-1]}, which it does not take in opset {target}", _opset_hint(source.since_version))
+            raise ImpossibleError(
+                f"input {name} has type {text[7:-1]}, which it does not take in opset {target}", _opset_hint(source.since_version)
+            )
 
 
 def _opset_hint(version: int) -> str:
@@ -495,10 +485,10 @@ def lower_opset(graph: OnnxGraph, target: int) -> list[Problem]:
         versions, rule = RULES.get(node.op_type, ((), _generic))
         try:
             if not defs.has(node.op_type, ""):
-                raise Impossible("this operator is not part of ONNX", "Export with standard operators only")
+                raise ImpossibleError("this operator is not part of ONNX", "Export with standard operators only")
             changed = any(version == 0 or target < version <= graph.opset for version in versions)
             nodes += (rule if changed else _generic)(graph, node, target)
-        except Impossible as error:
+        except ImpossibleError as error:
             problems.append(Problem(node.name, node.op_type, str(error.args[0]), str(error.args[1])))
     if not problems:
         graph.nodes = nodes

@@ -122,10 +122,7 @@ def parse_profile(dynamic_batch: str | None, dynamic_image_size: str | None, dyn
             "--dynamic-dims can express all three",
         )
     flag, ours, text = used[0]
-    if flag == "dynamic_batch_size":
-        rows = [(size,) for size in _sizes(text, ours)]
-    else:
-        rows = [_sizes(part, ours) for part in text.split(";")]
+    rows = [(size,) for size in _sizes(text, ours)] if flag == "dynamic_batch_size" else [_sizes(part, ours) for part in text.split(";")]
     if flag == "dynamic_image_size" and any(len(row) != 2 for row in rows):
         raise ConvertError("each profile is a height and a width", rule="dynamic.format", where=ours, hint='Write "224,224;448,448"')
     if len({len(row) for row in rows}) > 1:

@@ -128,7 +128,10 @@ def extract(graph: OnnxGraph, notes: list[str]) -> _Found:
             readers = graph.consumers().get(node.output[0], [])
             if node.output[0] in graph.output_names() or any(reader.op_type != "DequantizeLinear" for reader, _ in readers):
                 raise ConvertError(
-                    "QuantizeLinear without DequantizeLinear behind", rule="qdq.pair", where=node.name, hint="Only QDQ models with pairs are accepted"
+                    "QuantizeLinear without DequantizeLinear behind",
+                    rule="qdq.pair",
+                    where=node.name,
+                    hint="Only QDQ models with pairs are accepted",
                 )
         else:
             keep.append(node)

@@ -104,16 +104,16 @@ def range_warnings(layers: Sequence[Quantised], mode: str) -> list[str]:
         out.append(f"{len(over)} layer(s) could overflow int32 in the worst case ({_some(over)}); watch the largest sums of the simulation")
     if inexact:
         out.append(
-            f"{len(inexact)} layer(s) could reach sums above 2^24 in the worst case ({_some(inexact)}): there the fake-quant model, which adds in "
-            "float32, may differ in the last bit"
+            f"{len(inexact)} layer(s) could reach sums above 2^24 in the worst case ({_some(inexact)}): there the fake-quant model, "
+            "which adds in float32, may differ in the last bit"
         )
     if mode == "fp16":
         small = [e.layer.name for e in layers if needs_sqrt_mode(deq_scales(e.factors.scale_d, e.factors.scale_w)).any()]
         quant = [e.layer.name for e in layers if needs_sqrt_mode(np.float32(1.0) / e.factors.scale_d).any()]
         if small:
             out.append(
-                f"{len(small)} of {len(layers)} layers have a dequantisation scale below 2^-14, outside float16's normal numbers: ATC switches them "
-                "to sqrt_mode (the scale's root, applied twice); the simulation does the same"
+                f"{len(small)} of {len(layers)} layers have a dequantisation scale below 2^-14, outside float16's normal numbers: "
+                "ATC switches them to sqrt_mode (the scale's root, applied twice); the simulation does the same"
             )
         if quant:
             out.append(f"{len(quant)} layer(s) have an AscendQuant scale outside float16's normal numbers ({_some(quant)})")

@@ -135,6 +135,10 @@ def _cell(value: Any) -> str:
     return html.escape(str(value))
 
 
+def _items(texts: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in texts) + "</ul>" if texts else "<p>none</p>"
+
+
 def page(data: Mapping[str, Any]) -> str:
     """report.html."""
     accuracy = data.get("accuracy", {})
@@ -144,18 +148,19 @@ def page(data: Mapping[str, Any]) -> str:
         for kind, figures in kinds.items()
     ]
     skipped = [{"layer": name, "reason": reason} for name, reason in data["float_layers"].items()]
-    items = lambda texts: "<ul>" + "".join(f"<li>{html.escape(t)}</li>" for t in texts) + "</ul>" if texts else "<p>none</p>"  # noqa: E731
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(data["net"])} for {html.escape(data["soc"])}</title>
-<style>body{{font:15px sans-serif;max-width:75em;margin:2em auto;padding:0 1em}}table{{border-collapse:collapse;margin:1em 0;font-size:13px}}
+<style>body{{font:15px sans-serif;max-width:75em;margin:2em auto;padding:0 1em}}
+table{{border-collapse:collapse;margin:1em 0;font-size:13px}}
 td,th{{border:1px solid #ccc;padding:3px 8px;text-align:left}}th{{background:#f2f2f2}}</style></head><body>
 <h1>{html.escape(data["net"])} for {html.escape(data["soc"])}</h1>
-<p>{len(data["layers"])} layers in int8, opset {data["opset"]}, {data["batch_num"]} calibration batch(es), method {html.escape(data["method"])}.
+<p>{len(data["layers"])} layers in int8, opset {data["opset"]}, {data["batch_num"]} calibration batch(es),
+method {html.escape(data["method"])}.
 Nobody ran ATC or the chip for this page: rules were checked and the chip was simulated.</p>
 <h2>Accuracy on {accuracy.get("batches", 0)} batch(es), chip simulated</h2>{_table(outputs)}
-<h2>Warnings</h2>{items(data["warnings"])}
+<h2>Warnings</h2>{_items(data["warnings"])}
 <h2>Layers in int8</h2>{_table(data["layers"])}
 <h2>Quantisable layers left in float</h2>{_table(skipped)}
-<h2>What was changed in the model</h2>{items(data["notes"])}
+<h2>What was changed in the model</h2>{_items(data["notes"])}
 </body></html>
 """

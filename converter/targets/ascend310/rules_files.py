@@ -15,7 +15,7 @@ from . import configs, report, schemas_pb2
 from .aipp import aipp_rules
 from .commands import PATH_RULE, parse_atc
 from .compression import parse_compression
-from .folder import Broken, ProducedFolder
+from .folder import BrokenFileError, ProducedFolder
 from .profiles import parse_input_shape, parse_profile
 from .socs import known_socs
 
@@ -261,5 +261,5 @@ def _is_name(folder: ProducedFolder, text: str) -> bool:
     """Layer names of some exporters start with a slash."""
     try:
         return any(text.startswith(node.name) for node in folder.model("float").graph.node if node.name.startswith("/"))
-    except Broken:
+    except BrokenFileError:
         return False

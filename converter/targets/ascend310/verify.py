@@ -15,7 +15,7 @@ from ...progress import track
 from . import rules_files, rules_model
 from .calibrate import Batches, join_batches
 from .compare import Comparison, compare_models
-from .folder import Broken, ProducedFolder
+from .folder import BrokenFileError, ProducedFolder
 from .profiles import parse_profile
 from .samples import open_data
 
@@ -124,7 +124,7 @@ def _apply(name: str, level: str, rule: Rule, folder: ProducedFolder) -> Check:
     found: list[str] = []
     try:
         found.extend(rule(folder))
-    except Broken as error:
+    except BrokenFileError as error:
         found.append(str(error))
     except Exception as error:  # a file broken in a way no rule foresees is a finding, not a crash
         found.append(f"cannot be checked: {type(error).__name__}: {error}")
