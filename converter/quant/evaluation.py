@@ -138,7 +138,7 @@ def read_labels(path: str | Path) -> Array:
         raise ConvertError(f"cannot be read: {error}", rule="labels.file", where=where) from error
     if labels.dtype.kind not in "iu" or labels.size != max(labels.shape, default=0) or not labels.size:
         raise ConvertError(f"holds {labels.dtype}{list(labels.shape)}, not a list of class numbers", rule="labels.type", where=where)
-    return labels.reshape(-1).astype(np.int64)
+    return np.asarray(labels.reshape(-1), np.int64)
 
 
 class _Reference:

@@ -58,10 +58,22 @@ def _svg(figure: Figure, title: str) -> str:
     text = text[text.index("<svg") :]
     mark = re.sub(r"\W+", "-", title.lower())
     text = re.sub(r'(\bid="|url\(#|href="#)', lambda m: f"{m.group(1)}{mark}-", text)
-    escaped = title.replace("&", "&amp;").replace("<", "&lt;")
     head, body = text.split(">", 1)
     head = head.replace("<svg", '<svg role="img"', 1)
-    return f"{head}><title>{escaped}</title>{body}"
+    return f"{head}><title>{_escaped(title)}</title>{body}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _with_tips(svg: str, group: str, tips: Sequence[str]) -> str:
+    """Give each point of a group (one <use> each, in order) a title, which browsers show under the mouse."""
+    start = svg.index(group)
+    end = svg.index('<g id="', start)
+    left = iter(tips)
+    points = re.sub(r"(<use [^>]*?)/>", lambda m: f"{m.group(1)}><title>{_escaped(next(left))}</title></use>", svg[start:end])
+    return svg[:start] + points + svg[end:]
 
 
 def layer_plot(layers: Sequence[Entry]) -> str:
@@ -76,14 +88,14 @@ def layer_plot(layers: Sequence[Entry]) -> str:
         own = [min(entry["own_sqnr"], 80.0) if "own_sqnr" in entry else np.nan for entry in layers]
         top.plot(x, own, color="#9aa1ab", linewidth=0.9, linestyle="--", label="its own rounding and clipping alone")
         top.plot(x, shown, color="#c5cbd3", linewidth=1.0, zorder=2)
-        top.scatter(x, shown, c=colours, s=size, zorder=3)
+        top.scatter(x, shown, c=colours, s=size, zorder=3).set_gid("sqnr-points")
         top.set_ylabel("SQNR, dB")
         types = [Patch(color=COLOURS[name], label=name) for name in COLOURS if name in {entry["type"] for entry in layers}]
         handles = [*types, *top.get_legend_handles_labels()[0]]
         top.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=len(handles), frameon=False, fontsize=8)
         distance = [max(1 - entry["cosine"], 1e-9) for entry in layers]
         middle.plot(x, distance, color="#c5cbd3", linewidth=1.0, zorder=2)
-        middle.scatter(x, distance, c=colours, s=size, zorder=3)
+        middle.scatter(x, distance, c=colours, s=size, zorder=3).set_gid("cosine-points")
         _logarithmic(middle.yaxis)
         middle.set_ylabel("1 - cosine")
         bottom.bar(x, [100 * entry.get("clip_rate", 0.0) for entry in layers], color=colours, width=0.8)
@@ -92,7 +104,9 @@ def layer_plot(layers: Sequence[Entry]) -> str:
         ticks = np.unique(np.linspace(0, len(layers) - 1, min(len(layers), 14)).astype(int))
         bottom.set_xticks(ticks, [str(layers[i]["op"]) for i in ticks])
         bottom.set_xlim(-0.8, len(layers) - 0.2)
-        return _svg(figure, "Error of every layer in execution order")
+        tips = [f"{e['op']} {e['kind']} {e['tensor']}: SQNR {e['sqnr']:.1f} dB, cosine {e['cosine']:.6f}" for e in layers]
+        text = _svg(figure, "Error of every layer in execution order")
+        return _with_tips(_with_tips(text, "sqnr-points", tips), "cosine-points", tips)
 
 
 def histogram_plot(entry: Entry) -> str:

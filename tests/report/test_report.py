@@ -260,6 +260,8 @@ def test_html_is_complete_and_offline(content: dict[str, Any], tmp_path: Path) -
     words = " ".join(page.text)
     for entry in content["layers"]:
         assert entry["tensor"] in words
+        tip = f"{entry['op']} {entry['kind']} {entry['tensor']}: SQNR {entry['sqnr']:.1f} dB"
+        assert words.count(tip) == 2, "each point of the two plots says which layer it is"
     for needed in ("bias correction", "<b>on</b> 14 layers", "20.5", "23.2", "a remark", "Arena over time", "net.e8"):
         assert needed in words
     assert "<b>on</b> 14 layers" not in text, "text from outside must be escaped"
