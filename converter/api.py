@@ -7,6 +7,7 @@ import copy
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,16 +18,21 @@ from edge8 import Model
 from edge8.calibrate import Calibration
 
 from .atomic import write_file
+from .calibration import Samples, open_samples
 from .errors import ConvertError
 from .graph import Graph
 from .passes.base import optimise
 from .progress import track
+from .quant.corrections import CORRECTIONS, Step, improve
 from .quant.scheme import Decision, Scheme, apply
 from .report.layers import feeds, real
 from .report.page import report_suffix
 from .targets.cpu_lite import write
 
 __all__ = ["Report", "compare", "convert", "convert_graph", "float_file", "load_graph", "outputs_of"]
+
+# Corrections look at so many samples at most, and need so many to hold a quarter out.
+CORRECTION_SAMPLES, FEWEST_SAMPLES = 48, 8
 
 Array = np.ndarray[Any, Any]
 Sample = Mapping[str, Array]
@@ -62,8 +68,8 @@ class Report:
     int8_macs: int = 0
     arena_bytes: int = 0
     accuracy: dict[str, dict[str, float]] = field(default_factory=dict)
-    device: list[str] = field(default_factory=list)
     corrections: list[dict[str, Any]] = field(default_factory=list)
+    device: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -75,6 +81,7 @@ class Report:
         ]
         if self.samples:
             lines.append(f"calibrated on {self.samples} samples")
+        lines += [f"{c['name']}: {c['before']:.1f} -> {c['after']:.1f} dB on held-out samples, {c['state']}" for c in self.corrections]
         lines += [f"output {name}: cosine {a['cosine']:.6f}, SQNR {a['sqnr']:.1f} dB against float" for name, a in self.accuracy.items()]
         if self.quant == "full":
             other = [d for d in self.decisions if d.domain != "int8"]
@@ -145,6 +152,30 @@ def _int8_macs(model: Model) -> int:
     return sum(op.macs for op in model.ops if tensors[op.outputs[0]].dtype.kind == "i" and tensors[op.outputs[0]].scale > 0)
 
 
+def _corrected(
+    graph: Graph,
+    scheme: Scheme,
+    samples: Iterable[Sample],
+    corrections: Sequence[str],
+    method: str,
+    percentile: float,
+    threads: int,
+    steps: list[Step] | None,
+) -> tuple[bytes, list[Decision]]:
+    """The uncalibrated file after the corrections that help; too few samples to hold some out leave the graph as it is."""
+    unknown = [name for name in corrections if name not in CORRECTIONS]
+    if unknown:
+        raise ConvertError(
+            f"unknown correction {unknown[0]!r}", rule="quant.corrections", where="--corrections", hint=f"Known: {', '.join(CORRECTIONS)}"
+        )
+    first = [{name: np.array(x) for name, x in sample.items()} for sample in islice(iter(samples), CORRECTION_SAMPLES)]
+    if len(first) >= FEWEST_SAMPLES:
+        graph, done = improve(graph, scheme, first, corrections=corrections, method=method, percentile=percentile, threads=threads)
+        if steps is not None:
+            steps += done
+    return _file_with(graph, scheme)[:2]
+
+
 def convert_graph(
     graph: Graph,
     scheme: Scheme,
@@ -155,8 +186,21 @@ def convert_graph(
     threads: int = 1,
     quiet: bool = True,
     total: int | None = None,
+    corrections: Sequence[str] = (),
+    steps: list[Step] | None = None,
 ) -> tuple[bytes, list[Decision], int, list[Sample]]:
     """Quantise a float graph.
+
+    Args:
+        graph: float, as `load_graph` gives it.
+        scheme: what is quantised.
+        samples: calibration data; gone through once more for the corrections.
+        method, percentile: how activation ranges are chosen.
+        threads: of the runs.
+        quiet: no progress bar.
+        total: number of samples, for the progress bar.
+        corrections: which of `quant.corrections.CORRECTIONS` to try.
+        steps: receives what each correction did.
 
     Returns:
         The file, a decision per node, the number of samples, and the first few samples (for a comparison).
@@ -172,6 +216,11 @@ def convert_graph(
         raise ConvertError(
             "full quantisation needs data to calibrate on", rule="calibration.missing", where="--calibration", hint="Or use --quant weight"
         )
+    if corrections:
+        if not isinstance(samples, (Sequence, Samples)):
+            samples = list(samples)
+        data, decisions = _corrected(graph, scheme, samples, corrections, method, percentile, threads, steps)
+        model = Model(data)
     kept: list[Sample] = []
 
     def watched() -> Iterable[Sample]:
@@ -205,6 +254,7 @@ def convert(
     skip: Sequence[str] = (),
     io: str = "float32",
     device: str | None = None,
+    corrections: Sequence[str] = CORRECTIONS,
     calibratable: bool = True,
     max_samples: int | None = None,
     threads: int = 1,
@@ -230,6 +280,7 @@ def convert(
         skip: nodes that stay float: names, ``type:Conv2D``, ``re:expression``.
         io: ``"int8"`` leaves the model's inputs and outputs as codes.
         device: name of a profile in devices/: the model must fit it; its latency is predicted.
+        corrections: which of `quant.corrections.CORRECTIONS` to try; each is kept where it helps on held-out samples.
         calibratable: a weights-quantised file can be calibrated later, on the device.
         max_samples: use at most so many samples.
         threads: for calibration runs.
@@ -244,8 +295,6 @@ def convert(
     Raises:
         ConvertError: anything that the caller can mend; no output is left behind.
     """
-    from .calibration import open_samples
-
     if target == "ascend310":
         from .targets.ascend310 import convert_ascend310
 
@@ -276,7 +325,9 @@ def convert(
     samples = None if calibration is None else open_samples(calibration, graph, preprocess=preprocess, limit=max_samples)
     if samples is not None and samples.preprocess:
         graph.metadata["preprocess"] = {name: steps.to_dict() for name, steps in samples.preprocess.items()}
-    data, decisions, count, kept = convert_graph(graph, scheme, samples, method=method, percentile=percentile, threads=threads, quiet=quiet)
+    steps: list[Step] = []
+    ranges: dict[str, Any] = {"method": method, "percentile": percentile, "threads": threads, "quiet": quiet}
+    data, decisions, count, kept = convert_graph(graph, scheme, samples, corrections=corrections, steps=steps, **ranges)
     opened = Model(data)
     made = Report(
         output=None if output is None else Path(output),
@@ -285,6 +336,7 @@ def convert(
         onnx_bytes=Path(model).stat().st_size if not isinstance(model, onnx.ModelProto) else model.ByteSize(),
         decisions=decisions,
         samples=count,
+        corrections=[{"name": s.name, "state": "kept" if s.kept else "not kept", "before": s.before, "after": s.after} for s in steps],
         macs=opened.macs,
         int8_macs=_int8_macs(opened),
         arena_bytes=opened.arena_bytes(1),

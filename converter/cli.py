@@ -15,6 +15,7 @@ from .api import convert
 from .commands import COMMANDS
 from .errors import ConvertError
 from .quant.configs import parse_arguments
+from .quant.corrections import CORRECTIONS
 
 __all__ = ["convert_main", "host_main"]
 
@@ -101,6 +102,16 @@ def _add_quantiser(parser: argparse.ArgumentParser) -> None:
     quant = parser.add_argument_group("quantiser")
     quant.add_argument("--method", default="auto", choices=list(METHODS), help="how activation ranges are chosen (default auto)")
     quant.add_argument("--percentile", type=float, default=99.99)
+    every = ",".join(CORRECTIONS)
+    quant.add_argument("--corrections", default=every, help=f"which to try (default {every})")
+    quant.add_argument(
+        "--no-corrections",
+        action="store_const",
+        const="",
+        default=every,
+        dest="corrections",
+        help="none, as on the device",
+    )
     quant.add_argument("--bits", type=int, default=8, help="width of weights, 1 to 16 with --quant weight")
     quant.add_argument("--min-elements", type=int, default=0, metavar="N", help="weights with no more elements stay float (--quant weight)")
     quant.add_argument("--min-channels", type=int, default=0, metavar="N", help="weights with no more channels stay float (--quant weight)")
@@ -146,6 +157,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         min_elements=arguments.min_elements,
         min_channels=arguments.min_channels,
         skip=arguments.skip,
+        corrections=[name for name in arguments.corrections.split(",") if name],
         io=arguments.io,
         device=arguments.device,
         max_samples=arguments.samples,

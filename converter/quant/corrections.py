@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,8 @@ class _Judge:
     """Output SQNR of graphs in full int8 on held-out samples."""
 
     def __init__(self, graph: Graph, scheme: Scheme, samples: Sequence[Sample], method: str, percentile: float, threads: int) -> None:
-        self.scheme, self.method, self.percentile, self.threads = scheme, method, percentile, threads
+        self.scheme = replace(scheme, io="float32")
+        self.method, self.percentile, self.threads = method, percentile, threads
         self.held = samples[3::4] or samples
         self.calibration = [s for i, s in enumerate(samples) if i % 4 != 3] or samples
         self.reference = self._outputs(Model(write(graph)))

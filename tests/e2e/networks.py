@@ -17,6 +17,7 @@ import numpy as np
 
 import edge8
 from edge8.converter.api import convert_graph, load_graph, outputs_of
+from edge8.converter.quant.corrections import CORRECTIONS
 from edge8.converter.quant.scheme import Scheme
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -67,7 +68,7 @@ def row(name: str, method: str, rivals: bool) -> None:
     own = run_edge8(convert_graph(graph, Scheme(mode="float"))[0], test)
     worst = max(float(np.abs(own[n] - r).max() / max(np.abs(r).max(), 1e-30)) for n, r in reference.items())
     print(f"{name}: float within {worst:.1e} of onnxruntime", flush=True)
-    data, decisions, _, _ = convert_graph(graph, Scheme(), calibration, method=method, threads=2)
+    data, decisions, _, _ = convert_graph(graph, Scheme(), calibration, method=method, threads=2, corrections=CORRECTIONS)
     model = edge8.Model(data)
     other = sorted({f"{d.op}" for d in decisions if d.domain != "int8"})
     print(f"  edge8 int8 {method:12} {distance(run_edge8(data, test), reference)}  ({len(data):,} B, arena {model.arena_bytes():,} B)")
