@@ -379,8 +379,10 @@ def _write_report(made: Report, path: str | Path, reference: bytes, samples: Ite
         "corrections": made.corrections,
     }
     reasons = {d.node: d.reason for d in made.decisions if d.reason and made.quant != "float"}
+    file = Model(made.data)
+    scaled = set(file.metadata.get("equalised", []))
     content = build_report(
-        Model(made.data), Model(reference), samples, onnx_bytes=made.onnx_bytes, reasons=reasons, facts=facts, threads=threads
+        file, Model(reference), samples, onnx_bytes=made.onnx_bytes, reasons=reasons, facts=facts, scaled=scaled, threads=threads
     )
     write_report(content, path)
 

@@ -113,11 +113,10 @@ def _checked(actions: Iterable[argparse.Action], found: Mapping[str, Any], where
 
 
 def _value_of(action: argparse.Action, value: Any, where: str) -> Any:
-    if isinstance(action, (argparse._StoreTrueAction, argparse._StoreFalseAction)):
+    if isinstance(action, argparse._StoreConstAction):  # a flag without a value
         if not isinstance(value, bool):
             raise _bad(f"{value!r} is not true or false", where)
-        # A flag that switches something off is true in a file when it is off, too.
-        return value if isinstance(action, argparse._StoreTrueAction) else not value
+        return action.const if value else action.default
     if isinstance(action, argparse._AppendAction):
         return [_single(action, part, where) for part in _parts(action, value, where)]
     if action.nargs in ("+", "*"):

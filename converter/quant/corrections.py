@@ -80,6 +80,7 @@ def _equalised(graph: Graph, samples: Sequence[Sample], threads: int) -> Graph:
     if channels:
         seen = gather(result, samples, most=_CHANNEL_SAMPLES, rows=0, channels=channels, threads=threads)
         equalise(result, seen.extremes, 1.0)
+        result.metadata["equalised"] = sorted(channels)  # reports bring the float model's channels to the same scale
     return result
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .corrections import CORRECTIONS
+
 __all__ = ["FLAT", "KEYS", "Key"]
 
 FLAT = "flat"
@@ -152,8 +154,12 @@ def _quant_type(text: str) -> dict[str, Any]:
     return {"quant": kinds[text.lower()]}
 
 
+def _bias_correction(text: str) -> dict[str, Any]:
+    return {} if _boolean(text) else {"corrections": ",".join(name for name in CORRECTIONS if name != "bias")}
+
+
 _METHODS = {"MAX_MIN": "minmax", "KL": "kl", "REMOVAL_OUTLIER": "removal-outlier"}
-_CORRECTION_OFF = "corrections are kept only where they help on samples that they have not seen"
+_BIAS_TEXT = "true: as edge8 does it; false: `--corrections` without bias"
 _PER_LAYER = "weights have a scale per output channel, which is never less accurate"
 _TARGETS = {
     "ASCEND": "use --target ascend310",
@@ -167,7 +173,7 @@ KEYS: dict[tuple[str, str], Key] = {
     (FLAT, "batch_count"): _number("samples", "without it all samples are used"),
     (FLAT, "method_x"): _choice("method", {"KL": "kl", "MAX_MIN": "minmax", "RemovalOutlier": "removal-outlier"}, "without it `auto`"),
     (FLAT, "thread_num"): _number("threads"),
-    (FLAT, "bias_correction"): _switch(off=_CORRECTION_OFF),
+    (FLAT, "bias_correction"): Key(_BIAS_TEXT, _bias_correction),
     (FLAT, "plugin_path"): _refused("plugins of MindSpore's converter cannot be loaded"),
     (FLAT, "disable_fusion"): _switch(on="fusions do not change results here"),
     (FLAT, "input_shapes"): _refused("all samples have the network's shape, which --input-shape gives"),
@@ -194,7 +200,7 @@ KEYS: dict[tuple[str, str], Key] = {
     ("mixed_bit_weight_quant_param", "use_cv_data"): _switch(on="give --calibration"),
     ("mixed_bit_weight_quant_param", "max_iterations"): _ignored("the search ends by itself"),
     ("full_quant_param", "activation_quant_method"): _choice("method", _METHODS, "without it `auto`"),
-    ("full_quant_param", "bias_correction"): _switch(off=_CORRECTION_OFF),
+    ("full_quant_param", "bias_correction"): Key(_BIAS_TEXT, _bias_correction),
     ("full_quant_param", "per_channel"): _switch(off=_PER_LAYER),
     ("full_quant_param", "target_device"): _words(("CPU",), _TARGETS, refused=True),
     ("full_quant_param", "smooth_alpha"): _ignored("channels are equalised from what calibration sees"),

@@ -59,6 +59,18 @@ def test_toml_gives_flags(tmp_path: Path) -> None:
     assert (got.method, got.bits) == ("auto", 8), "defaults stay"
 
 
+@pytest.mark.parametrize(
+    ("text", "corrections"),
+    [
+        ("no-corrections = true", ""),
+        ("no-corrections = false", "equalisation,bias,rounding"),
+        ('corrections = ["bias", "rounding"]', "bias,rounding"),
+    ],
+)
+def test_flags_without_a_value(tmp_path: Path, text: str, corrections: str) -> None:
+    assert parse(write(tmp_path, "a.toml", text)).corrections == corrections
+
+
 def test_command_line_wins(tmp_path: Path) -> None:
     path = write(tmp_path, "a.toml", 'bits = 4\nskip = ["one"]\nquant = "weight"\n')
     assert parse(path).bits == 4
@@ -158,9 +170,9 @@ def test_sections(tmp_path: Path) -> None:
     assert got.calibration == ["a:b=/data/x", "mask=/data/m"]
     assert (got.resize, got.crop, got.interpolation, got.channels) == ((24, 32), (20, 30), "cubic", "bgr")
     assert (got.mean, got.std) == ([127.5] * 3, [58.4, 57.1, 57.4])
-    assert len(warnings) == 2
-    assert "[full_quant_param] bias_correction=false is ignored" in warnings[0]
-    assert "[full_quant_param] smooth_alpha=0.5 is ignored" in warnings[1]
+    assert got.corrections == "equalisation,rounding"
+    assert len(warnings) == 1
+    assert "[full_quant_param] smooth_alpha=0.5 is ignored" in warnings[0]
 
 
 @pytest.mark.parametrize(
