@@ -301,10 +301,11 @@ def _fill(
     graph, shapes = plan.prepared.graph, plan.prepared.shapes
     notes, warnings = plan.prepared.notes, plan.prepared.warnings
     camera = _aipp_plan(plan, aipp, preprocess)
-    batches = None
+    batches, steps = None, {}
     if calibration is not None:
         data = open_data(calibration, graph, shapes, plan.profile, preprocess, max_samples, plan.batch)
         batches = write_batches(data, graph, shapes, folder / "calibration", plan.config.batch_num, plan.profile)
+        steps = {name: value.to_dict() for name, value in getattr(data, "preprocess", {}).items()}
     model = graph.to_model()
     searches, extra = _searches(plan)
     activations = None
@@ -332,6 +333,7 @@ def _fill(
         warnings += comparison.warnings()
     _write_texts(plan, folder, net, quantised, tensors, batches, camera, amct_version, compression)
     content = _report(plan, net, method, amct_version, quantised, tensors, batches, camera, comparison)
+    content["preprocess"] = steps
     content["files"] = report.digests(folder)
     (folder / report.REPORT_NAME).write_text(report.dump(content), encoding="utf-8")
     (folder / "report.html").write_text(report.page(content), encoding="utf-8")

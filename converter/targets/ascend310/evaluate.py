@@ -16,6 +16,7 @@ import onnx
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_roi_align import RoiAlign as _RoiAlign
 
 from ...errors import ConvertError
 from . import kernels
@@ -202,6 +203,15 @@ class BatchNormalization(OpRun):
         return (((x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape)).astype(x.dtype),)
 
 
+class RoiAlign(_RoiAlign):
+    """The form before opset 16 has no half-pixel shift; onnx's own evaluator always applies the later default."""
+
+    op_domain = ""
+
+    def _run(self, x, rois, indices, **attrs):  # type: ignore[override, no-untyped-def]
+        return super()._run(x, rois, indices, **{**attrs, "coordinate_transformation_mode": "output_half_pixel"})
+
+
 class Resize(OpRun):
     op_domain = ""
 
@@ -254,6 +264,7 @@ FAST_OPS: list[type[OpRun]] = [
     Sigmoid,
     BatchNormalization,
     Resize,
+    RoiAlign,
 ]
 
 

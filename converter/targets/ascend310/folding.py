@@ -67,6 +67,11 @@ def raise_opset(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
     Raises:
         ConvertError: an operator has no upgrade path.
     """
+    # The converter wants every initialiser among the inputs, as IR version 3 has them; the graph reader takes them out again.
+    listed = {value.name for value in model.graph.input}
+    for tensor in model.graph.initializer:
+        if tensor.name not in listed:
+            model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     try:
         return onnx.version_converter.convert_version(model, target)
     except Exception as error:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ConvertError
+from ...preprocess import Preprocess
 from ...progress import track
 from . import rules_files, rules_model
 from .calibrate import Batches, join_batches
@@ -138,7 +139,8 @@ def verify_folder(
     """Check a folder that ``convert_ascend310`` wrote.
 
     Args:
-        data, preprocess, max_samples: test data as for calibration; without it the first calibration batch is run.
+        data, preprocess, max_samples: test data as for calibration; without data the first calibration batch is run. Pictures are
+            prepared as the calibration pictures were unless ``preprocess`` says otherwise.
         quiet: no progress bar.
         run: False leaves out everything that executes the models.
 
@@ -195,6 +197,8 @@ def _run(folder: ProducedFolder, data: Any, preprocess: Any, max_samples: int | 
         stored_profile = folder.data.get("profile")
         texts = {stored_profile["flag"]: stored_profile["value"]} if stored_profile else {}
         profile = parse_profile(texts.get("dynamic_batch_size"), texts.get("dynamic_image_size"), texts.get("dynamic_dims"))
+        if preprocess is None and folder.data.get("preprocess"):
+            preprocess = {name: Preprocess.from_dict(steps, "report.json") for name, steps in folder.data["preprocess"].items()}
         samples = open_data(data, graph, shapes, profile, preprocess, max_samples, folder.data.get("batch"))
         shown = track(samples, "simulating", getattr(samples, "total", None), quiet=quiet)
         feeds = join_batches(shown, graph, shapes, "sample")
