@@ -147,8 +147,8 @@ static int read_raw(const char *path, const struct file *file, const e8_tensor *
 {
     char shape[128];
     if (file->size != t->bytes)
-        return complain(EXIT_INPUT, "%s: %zu bytes, but input %s is %s %s, which are %zu bytes", path, file->size, t->name, type_name(t->type),
-                        shape_text(t, shape, sizeof shape), t->bytes);
+        return complain(EXIT_INPUT, "%s: %zu bytes, but input %s is %s %s, which are %zu bytes", path, file->size, t->name,
+                        type_name(t->type), shape_text(t, shape, sizeof shape), t->bytes);
     memcpy(data, file->bytes, t->bytes);
     if (big_endian()) swap_elements(data, t->bytes, type_width(t->type));
     return EXIT_DONE;

@@ -10,26 +10,25 @@
 #include "edge8_pool.h"
 #include "run.h"
 
-static const char USAGE[] =
-    "usage: edge8-run MODEL.e8 [INPUT ...] [options]\n"
-    "\n"
-    "Runs a model once on its inputs (files in the model's order: .npy, raw little-endian data, or a\n"
-    "picture .ppm .pgm .bmp), prints a digest of each output, and writes them with -o.\n"
-    "\n"
-    "  -o FILE           write the output; .npy or raw. Several outputs: FILE-0, FILE-1, ...\n"
-    "  --threads N       threads (1)\n"
-    "  --bench N         measure N runs; without inputs on noise\n"
-    "  --ops             with --bench: a table of the operators\n"
-    "  --record FILE     with --bench: write a JSON record for `edge8 bench --compare`\n"
-    "  --cores LIST      keep to cores: numbers such as 0,1, or big, or little\n"
-    "  --mean R,G,B --std R,G,B --bgr\n"
-    "                    pictures: input = (pixel - mean) / std, channels reversed with --bgr\n"
-    "  --features MASK   use only these instruction sets (numbers of e8_cpu_features in edge8.h)\n"
-    "  --info            describe the model and stop\n"
-    "  --version         version and kernel level\n"
-    "\n"
-    "exit code: 0 done, 2 usage, 3 model refused, 4 input unusable, 5 out of memory, 6 output not written,\n"
-    "7 the run failed, 128 + N ended by signal N\n";
+static const char USAGE[] = "usage: edge8-run MODEL.e8 [INPUT ...] [options]\n"
+                            "\n"
+                            "Runs a model once on its inputs (files in the model's order: .npy, raw little-endian data, or a\n"
+                            "picture .ppm .pgm .bmp), prints a digest of each output, and writes them with -o.\n"
+                            "\n"
+                            "  -o FILE           write the output; .npy or raw. Several outputs: FILE-0, FILE-1, ...\n"
+                            "  --threads N       threads (1)\n"
+                            "  --bench N         measure N runs; without inputs on noise\n"
+                            "  --ops             with --bench: a table of the operators\n"
+                            "  --record FILE     with --bench: write a JSON record for `edge8 bench --compare`\n"
+                            "  --cores LIST      keep to cores: numbers such as 0,1, or big, or little\n"
+                            "  --mean R,G,B --std R,G,B --bgr\n"
+                            "                    pictures: input = (pixel - mean) / std, channels reversed with --bgr\n"
+                            "  --features MASK   use only these instruction sets (numbers of e8_cpu_features in edge8.h)\n"
+                            "  --info            describe the model and stop\n"
+                            "  --version         version and kernel level\n"
+                            "\n"
+                            "exit code: 0 done, 2 usage, 3 model refused, 4 input unusable, 5 out of memory, 6 output not written,\n"
+                            "7 the run failed, 128 + N ended by signal N\n";
 
 struct options {
     const char *model, *output, *record, *cores;
@@ -78,7 +77,8 @@ static int three_numbers(const char *name, const char *text, bool zero, float va
         at = *end == ',' ? end + 1 : end;
         if (*end != ',') break;
     }
-    if (!at || *at || (count != 1 && count != 3)) return complain(EXIT_USAGE, "%s takes one or three numbers%s, such as 127.5,127.5,127.5", name, zero ? "" : " that are not 0");
+    if (!at || *at || (count != 1 && count != 3))
+        return complain(EXIT_USAGE, "%s takes one or three numbers%s, such as 127.5,127.5,127.5", name, zero ? "" : " that are not 0");
     if (count == 1) values[1] = values[2] = values[0];
     return EXIT_DONE;
 }
@@ -100,13 +100,19 @@ static int parse_option(struct options *o, const char *name, const char *value, 
     if (strcmp(name, "--mean") == 0) return three_numbers(name, value, true, o->picture.mean);
     if (strcmp(name, "--std") == 0) return three_numbers(name, value, false, o->picture.std);
     if (strcmp(name, "--features") == 0) return parse_features(value);
-    const char **text = strcmp(name, "-o") == 0 ? &o->output : strcmp(name, "--record") == 0 ? &o->record : strcmp(name, "--cores") == 0 ? &o->cores : NULL;
+    const char **text = strcmp(name, "-o") == 0         ? &o->output
+                        : strcmp(name, "--record") == 0 ? &o->record
+                        : strcmp(name, "--cores") == 0  ? &o->cores
+                                                        : NULL;
     if (text) {
         *text = value;
         return value ? EXIT_DONE : complain(EXIT_USAGE, "%s needs a value", name);
     }
     *used = false;
-    bool *flag = strcmp(name, "--ops") == 0 ? &o->ops : strcmp(name, "--info") == 0 ? &o->info : strcmp(name, "--bgr") == 0 ? &o->picture.bgr : NULL;
+    bool *flag = strcmp(name, "--ops") == 0    ? &o->ops
+                 : strcmp(name, "--info") == 0 ? &o->info
+                 : strcmp(name, "--bgr") == 0  ? &o->picture.bgr
+                                               : NULL;
     if (!flag) return complain(EXIT_USAGE, "unknown option %s (edge8-run --help)", name);
     *flag = true;
     return EXIT_DONE;
@@ -138,7 +144,8 @@ static int parse(int count, char **arguments, struct options *o)
 static int refuse(const char *path, e8_status status, const e8_diag *diag)
 {
     char place[64] = "";
-    if (status == E8_ERR_VERSION) return complain(EXIT_MODEL, "%s: the file was written for a newer edge8 than this %s: update edge8-run", path, e8_version());
+    if (status == E8_ERR_VERSION)
+        return complain(EXIT_MODEL, "%s: the file was written for a newer edge8 than this %s: update edge8-run", path, e8_version());
     if (diag->op != 0xFFFFFFFFu)
         snprintf(place, sizeof place, ", operator %u", diag->op);
     else if (diag->tensor != 0xFFFFFFFFu)
@@ -162,10 +169,11 @@ static int open_session(struct runner *r)
 {
     uint64_t free_bytes = available_memory();
     if (r->arena_bytes > free_bytes)
-        return complain(EXIT_MEMORY, "%s needs %.1f MB of memory for its activations, and the system has %.1f MB left", r->model_path, (double)r->arena_bytes * 1e-6,
-                        (double)free_bytes * 1e-6);
+        return complain(EXIT_MEMORY, "%s needs %.1f MB of memory for its activations, and the system has %.1f MB left", r->model_path,
+                        (double)r->arena_bytes * 1e-6, (double)free_bytes * 1e-6);
     if (posix_memalign(&r->arena, 64, r->arena_bytes) != 0)
-        return complain(EXIT_MEMORY, "%s needs %.1f MB of memory for its activations, which the system refuses", r->model_path, (double)r->arena_bytes * 1e-6);
+        return complain(EXIT_MEMORY, "%s needs %.1f MB of memory for its activations, which the system refuses", r->model_path,
+                        (double)r->arena_bytes * 1e-6);
     e8_status status = e8_session_init(&r->session, &r->model, r->arena, r->arena_bytes, r->threads);
     if (status != E8_OK) return complain(EXIT_RUN, "%s: %s", r->model_path, e8_status_text(status));
     e8_session_hook(&r->session, stop_when_asked, NULL);
@@ -182,8 +190,9 @@ int run_once(struct runner *r)
 static void describe(const struct runner *r)
 {
     static const char *const sides[] = {"input", "output"};
-    printf("%s: %zu bytes, %u operators, %.2f MMAC, arena %zu bytes, %s\n", r->model_path, r->file_bytes, e8_model_ops(&r->model), (double)e8_model_macs(&r->model) * 1e-6,
-           r->arena_bytes, e8_model_calibrated(&r->model) ? "calibrated" : "not calibrated (computes in float32)");
+    printf("%s: %zu bytes, %u operators, %.2f MMAC, arena %zu bytes, %s\n", r->model_path, r->file_bytes, e8_model_ops(&r->model),
+           (double)e8_model_macs(&r->model) * 1e-6, r->arena_bytes,
+           e8_model_calibrated(&r->model) ? "calibrated" : "not calibrated (computes in float32)");
     for (int io = 0; io < 2; io++) {
         for (uint32_t i = 0; i < e8_model_count(&r->model, (e8_io)io); i++) {
             e8_tensor t;
@@ -223,7 +232,8 @@ static int read_inputs(struct runner *r, const struct options *o)
         return EXIT_DONE;
     }
     if (o->input_count != wanted)
-        return complain(EXIT_USAGE, "%s has %u input(s), %u file(s) given (edge8-run %s --info)", r->model_path, wanted, o->input_count, r->model_path);
+        return complain(EXIT_USAGE, "%s has %u input(s), %u file(s) given (edge8-run %s --info)", r->model_path, wanted, o->input_count,
+                        r->model_path);
     for (uint32_t i = 0; i < wanted; i++) {
         e8_tensor t;
         (void)e8_model_io(&r->model, E8_INPUT, i, &t);
@@ -258,7 +268,8 @@ static int report_outputs(struct runner *r, const struct options *o)
         if (!o->output) continue;
         const char *dot = strrchr(o->output, '.');
         int stem = dot ? (int)(dot - o->output) : (int)strlen(o->output);
-        int used = count == 1 ? snprintf(path, sizeof path, "%s", o->output) : snprintf(path, sizeof path, "%.*s-%u%s", stem, o->output, i, dot ? dot : "");
+        int used = count == 1 ? snprintf(path, sizeof path, "%s", o->output)
+                              : snprintf(path, sizeof path, "%.*s-%u%s", stem, o->output, i, dot ? dot : "");
         if (used < 0 || (size_t)used >= sizeof path) return complain(EXIT_USAGE, "the name of the output is too long");
         int code = write_output(path, &t, data);
         if (code != EXIT_DONE) return code;

@@ -99,7 +99,8 @@ static void print_ops(const struct runner *r, const double *ms)
     for (uint32_t i = 0; i < e8_model_ops(&r->model); i++) {
         e8_op op;
         (void)e8_model_op(&r->model, i, &op);
-        printf("%-20s %9.4f %6.1f %8.2f  %s\n", op.kind, ms[i], total > 0 ? 100 * ms[i] / total : 0, ms[i] > 0 ? (double)op.macs / ms[i] * 1e-6 : 0, op.name);
+        printf("%-20s %9.4f %6.1f %8.2f  %s\n", op.kind, ms[i], total > 0 ? 100 * ms[i] / total : 0,
+               ms[i] > 0 ? (double)op.macs / ms[i] * 1e-6 : 0, op.name);
     }
 }
 
@@ -162,8 +163,8 @@ static int write_record(const char *path, const struct runner *r, const struct l
     fprintf(out, "\"edge8\": \"%s\", \"level\": \"%s\", \"threads\": %u,\n", e8_version(), e8_cpu_level(), r->threads);
     json_machine(out);
     fprintf(out, "\"open_ms\": %.4f, \"first_run_ms\": %.4f, \"runs\": %u,\n", r->open_ms, l->first, l->count);
-    fprintf(out, "\"latency_ms\": {\"min\": %.4f, \"mean\": %.4f, \"p50\": %.4f, \"p90\": %.4f, \"p99\": %.4f, \"max\": %.4f},\n", l->ms[0], l->mean, percentile(l, 50),
-            percentile(l, 90), percentile(l, 99), l->ms[l->count - 1]);
+    fprintf(out, "\"latency_ms\": {\"min\": %.4f, \"mean\": %.4f, \"p50\": %.4f, \"p90\": %.4f, \"p99\": %.4f, \"max\": %.4f},\n", l->ms[0],
+            l->mean, percentile(l, 50), percentile(l, 90), percentile(l, 99), l->ms[l->count - 1]);
     fprintf(out, "\"arena_bytes\": %zu, \"peak_resident_bytes\": %ld,\n\"ops\": [", r->arena_bytes, peak_resident());
     for (uint32_t i = 0; i < e8_model_ops(&r->model); i++) {
         e8_op op;
@@ -182,10 +183,12 @@ static int write_record(const char *path, const struct runner *r, const struct l
 
 static void print_latencies(const struct runner *r, const struct latencies *l)
 {
-    printf("%s: %.1f MMAC, %.2f MB, level %s, %u thread(s)\n", r->model_path, (double)e8_model_macs(&r->model) * 1e-6, (double)r->file_bytes * 1e-6, e8_cpu_level(), r->threads);
-    printf("latency ms: min %.3f  p50 %.3f  p90 %.3f  p99 %.3f  max %.3f  (%u runs)\n", l->ms[0], percentile(l, 50), percentile(l, 90), percentile(l, 99),
-           l->ms[l->count - 1], l->count);
-    printf("open %.2f ms, first run %.2f ms, arena %.1f kB, peak resident %.1f MB\n", r->open_ms, l->first, (double)r->arena_bytes * 1e-3, (double)peak_resident() * 1e-6);
+    printf("%s: %.1f MMAC, %.2f MB, level %s, %u thread(s)\n", r->model_path, (double)e8_model_macs(&r->model) * 1e-6,
+           (double)r->file_bytes * 1e-6, e8_cpu_level(), r->threads);
+    printf("latency ms: min %.3f  p50 %.3f  p90 %.3f  p99 %.3f  max %.3f  (%u runs)\n", l->ms[0], percentile(l, 50), percentile(l, 90),
+           percentile(l, 99), l->ms[l->count - 1], l->count);
+    printf("open %.2f ms, first run %.2f ms, arena %.1f kB, peak resident %.1f MB\n", r->open_ms, l->first, (double)r->arena_bytes * 1e-3,
+           (double)peak_resident() * 1e-6);
     double celsius = temperature();
     if (celsius >= 0) printf("temperature %.1f C, core 0 at %ld kHz\n", celsius, frequency(0, "scaling_cur_freq"));
 }

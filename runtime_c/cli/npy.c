@@ -131,15 +131,18 @@ int read_npy(const char *path, const struct file *file, const e8_tensor *t, void
     const char *wrong = parse(file, &a);
     if (wrong) return complain(EXIT_INPUT, "%s: %s", path, wrong);
     uint64_t elements = count_elements(t);
-    if (!same_shape(&a, t)) return complain(EXIT_INPUT, "%s: its shape is not that of input %s, %s", path, t->name, shape_text(t, shape, sizeof shape));
-    if (a.bytes < elements * a.width) return complain(EXIT_INPUT, "%s: is cut off: %zu of %llu bytes of data", path, a.bytes, (unsigned long long)(elements * a.width));
+    if (!same_shape(&a, t))
+        return complain(EXIT_INPUT, "%s: its shape is not that of input %s, %s", path, t->name, shape_text(t, shape, sizeof shape));
+    if (a.bytes < elements * a.width)
+        return complain(EXIT_INPUT, "%s: is cut off: %zu of %llu bytes of data", path, a.bytes, (unsigned long long)(elements * a.width));
     if (t->type != E8_FLOAT32 && a.kind == 'f')
         return complain(EXIT_INPUT, "%s: holds floats, but input %s is %s", path, t->name, type_name(t->type));
     for (uint64_t i = 0; i < elements; i++) {
         if (t->type == E8_FLOAT32)
             ((float *)data)[i] = (float)load_real(&a, i);
         else if (!store_whole(data, i, t->type, load_whole(&a, i)))
-            return complain(EXIT_INPUT, "%s: element %llu does not fit %s, the type of input %s", path, (unsigned long long)i, type_name(t->type), t->name);
+            return complain(EXIT_INPUT, "%s: element %llu does not fit %s, the type of input %s", path, (unsigned long long)i,
+                            type_name(t->type), t->name);
     }
     return EXIT_DONE;
 }

@@ -34,8 +34,10 @@ static const char *parse_pnm(const struct file *file, struct picture *p)
     size_t at = 2;
     uint32_t most;
     p->channels = file->bytes[1] == '6' ? 3 : 1;
-    if (!pnm_number(file, &at, &p->width) || !pnm_number(file, &at, &p->height) || !pnm_number(file, &at, &most)) return "has a broken header";
-    if (most != 255 || p->width == 0 || p->height == 0 || p->width > 65535 || p->height > 65535) return "has samples of more than 8 bits or no usable size";
+    if (!pnm_number(file, &at, &p->width) || !pnm_number(file, &at, &p->height) || !pnm_number(file, &at, &most))
+        return "has a broken header";
+    if (most != 255 || p->width == 0 || p->height == 0 || p->width > 65535 || p->height > 65535)
+        return "has samples of more than 8 bits or no usable size";
     at++;
     uint64_t bytes = (uint64_t)p->width * p->height * p->channels;
     if (at > file->size || file->size - at < bytes) return "is cut off";
@@ -58,7 +60,8 @@ static const char *parse_bmp(const struct file *file, struct picture *p)
     uint32_t start = load32(b + 10), width = load32(b + 18), bits = load32(b + 28) & 0xFFFF, compression = load32(b + 30);
     int32_t height = (int32_t)load32(b + 22);
     bool top_down = height < 0;
-    if ((bits != 24 && bits != 32) || (compression != 0 && compression != 3)) return "is a BMP of a kind that is not read (24 or 32 bits, uncompressed)";
+    if ((bits != 24 && bits != 32) || (compression != 0 && compression != 3))
+        return "is a BMP of a kind that is not read (24 or 32 bits, uncompressed)";
     if (width == 0 || width > 65535 || height == 0 || height > 65535 || height < -65535) return "has no usable size";
     p->width = width;
     p->height = (uint32_t)(top_down ? -height : height);
@@ -113,10 +116,11 @@ int read_picture(const char *path, const struct file *file, const e8_tensor *t, 
     if (file->size > 2 && file->bytes[0] == 'B' && file->bytes[1] == 'M') wrong = parse_bmp(file, &p);
     if (wrong) return complain(EXIT_INPUT, "%s: %s", path, wrong);
     if ((t->type != E8_FLOAT32 && t->type != E8_UINT8) || !place_of(t, &to))
-        return complain(EXIT_INPUT, "%s: input %s, %s %s, is not a picture", path, t->name, type_name(t->type), shape_text(t, shape, sizeof shape));
+        return complain(EXIT_INPUT, "%s: input %s, %s %s, is not a picture", path, t->name, type_name(t->type),
+                        shape_text(t, shape, sizeof shape));
     if (p.width != to.width || p.height != to.height)
-        return complain(EXIT_INPUT, "%s: %u x %u pixels, but input %s takes %u x %u (scale it first: edge8-run does not)", path, p.width, p.height, t->name, to.width,
-                        to.height);
+        return complain(EXIT_INPUT, "%s: %u x %u pixels, but input %s takes %u x %u (scale it first: edge8-run does not)", path, p.width,
+                        p.height, t->name, to.width, to.height);
     for (uint32_t y = 0; y < to.height; y++) {
         for (uint32_t x = 0; x < to.width; x++) {
             const uint8_t *pixel = p.pixels + (ptrdiff_t)y * p.row_bytes + (ptrdiff_t)x * p.pixel_bytes;

@@ -66,15 +66,7 @@ typedef enum e8_status {
 typedef enum e8_io { E8_INPUT = 0, E8_OUTPUT = 1 } e8_io;
 
 /* Element types, as in the file. */
-typedef enum e8_type {
-    E8_FLOAT32 = 0,
-    E8_INT8 = 1,
-    E8_INT16 = 2,
-    E8_INT32 = 3,
-    E8_INT64 = 4,
-    E8_BOOL = 5,
-    E8_UINT8 = 6
-} e8_type;
+typedef enum e8_type { E8_FLOAT32 = 0, E8_INT8 = 1, E8_INT16 = 2, E8_INT32 = 3, E8_INT64 = 4, E8_BOOL = 5, E8_UINT8 = 6 } e8_type;
 
 /* An open model and a session. Allocate them anywhere; the content is private. */
 typedef struct e8_model {
@@ -101,24 +93,24 @@ typedef struct e8_diag {
 
 /* One tensor of an open model. Pointers live as long as the model's bytes. */
 typedef struct e8_tensor {
-    const char *name;   /* as in the ONNX model */
-    int32_t dims[8];    /* outermost first */
-    int32_t rank;       /* 0 to 8 */
-    int32_t type;       /* e8_type of the elements in memory: a tensor that was not calibrated is E8_FLOAT32 */
-    float scale;        /* real = scale * (code - zero_point); 0 where the tensor is not quantised */
+    const char *name; /* as in the ONNX model */
+    int32_t dims[8];  /* outermost first */
+    int32_t rank;     /* 0 to 8 */
+    int32_t type;     /* e8_type of the elements in memory: a tensor that was not calibrated is E8_FLOAT32 */
+    float scale;      /* real = scale * (code - zero_point); 0 where the tensor is not quantised */
     int32_t zero_point;
-    size_t bytes;       /* of all elements in memory */
-    int32_t constant;   /* 1: stored in the file */
-    size_t offset;      /* activations: place in the arena */
-    uint32_t first;     /* activations: operator that writes it (0 for a model input) */
-    uint32_t last;      /* activations: last operator that reads it (the operator count for a model output) */
+    size_t bytes;     /* of all elements in memory */
+    int32_t constant; /* 1: stored in the file */
+    size_t offset;    /* activations: place in the arena */
+    uint32_t first;   /* activations: operator that writes it (0 for a model input) */
+    uint32_t last;    /* activations: last operator that reads it (the operator count for a model output) */
 } e8_tensor;
 
 /* One operator of an open model. */
 typedef struct e8_op {
-    const char *name;   /* of the ONNX node it came from, "" if none */
-    const char *kind;   /* "Conv2D", ... as in schemas/ops.fbs */
-    uint32_t inputs;    /* how many; an absent optional input counts */
+    const char *name; /* of the ONNX node it came from, "" if none */
+    const char *kind; /* "Conv2D", ... as in schemas/ops.fbs */
+    uint32_t inputs;  /* how many; an absent optional input counts */
     uint32_t outputs;
     uint64_t macs;
 } e8_op;

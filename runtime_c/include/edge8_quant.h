@@ -69,10 +69,10 @@ typedef enum e8_method {
 
 /* Options of a range search. */
 typedef struct e8_range_options {
-    int32_t method;     /* e8_method */
-    float percentile;   /* E8_METHOD_PERCENTILE: percent of values up to the upper end, above 50 and at most 100; 99.99 */
-    int32_t bits;       /* width of the codes: 8 or 16 */
-    int32_t symmetric;  /* 1: zero point 0 and a range that is symmetric about it */
+    int32_t method;    /* e8_method */
+    float percentile;  /* E8_METHOD_PERCENTILE: percent of values up to the upper end, above 50 and at most 100; 99.99 */
+    int32_t bits;      /* width of the codes: 8 or 16 */
+    int32_t symmetric; /* 1: zero point 0 and a range that is symmetric about it */
 } e8_range_options;
 
 /* Watches one stream of numbers. The content is private. */
@@ -88,7 +88,7 @@ typedef struct e8_observed {
     uint64_t near_zero; /* of the sampled, values too small for a bin of their own; zeros are among them */
     uint64_t huge;      /* magnitudes of 2^29 and more, infinities among them */
     uint64_t nan;
-    float low, high;    /* extremes without the huge values; 0 and 0 when there were none */
+    float low, high; /* extremes without the huge values; 0 and 0 when there were none */
 } e8_observed;
 
 /* What a range costs, from the histogram. Squared errors are sums over the sampled values, divided by their count. */
@@ -188,8 +188,7 @@ E8_API e8_status e8_calibration_merge(e8_calibration *calibration, const void *b
 /* Complete `file`, a copy of the model's bytes (64-byte aligned): scales, zero points, tables, checksum; `options` NULL means
  * e8_default_range_options(). The result has been opened once, so that E8_OK means it runs; on error the content of `file` is
  * of no use. E8_ERR_ARGUMENT: nothing was watched, the bytes are another file, or bad options. */
-E8_API e8_status e8_calibration_fill(e8_calibration *calibration, const e8_range_options *options, void *file, size_t size,
-                                     e8_diag *diag);
+E8_API e8_status e8_calibration_fill(e8_calibration *calibration, const e8_range_options *options, void *file, size_t size, e8_diag *diag);
 
 /* CFFI-END */
 

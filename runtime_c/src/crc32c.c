@@ -8,12 +8,12 @@
 #include "cpu.h"
 
 /* One table: the value that each byte leaves, from the values that its eight bits leave. */
-#define ENTRY(n, a, b, c, d, e, f, g, h)                                                                                         \
-    (((n) & 1 ? (a) : 0) ^ ((n) & 2 ? (b) : 0) ^ ((n) & 4 ? (c) : 0) ^ ((n) & 8 ? (d) : 0) ^ ((n) & 16 ? (e) : 0) ^             \
-     ((n) & 32 ? (f) : 0) ^ ((n) & 64 ? (g) : 0) ^ ((n) & 128 ? (h) : 0))
+#define ENTRY(n, a, b, c, d, e, f, g, h)                                                                                                   \
+    (((n) & 1 ? (a) : 0) ^ ((n) & 2 ? (b) : 0) ^ ((n) & 4 ? (c) : 0) ^ ((n) & 8 ? (d) : 0) ^ ((n) & 16 ? (e) : 0) ^ ((n) & 32 ? (f) : 0) ^ \
+     ((n) & 64 ? (g) : 0) ^ ((n) & 128 ? (h) : 0))
 #define ENTRY4(n, ...) ENTRY(n, __VA_ARGS__), ENTRY((n) + 1, __VA_ARGS__), ENTRY((n) + 2, __VA_ARGS__), ENTRY((n) + 3, __VA_ARGS__)
 #define ENTRY16(n, ...) ENTRY4(n, __VA_ARGS__), ENTRY4((n) + 4, __VA_ARGS__), ENTRY4((n) + 8, __VA_ARGS__), ENTRY4((n) + 12, __VA_ARGS__)
-#define ENTRY64(n, ...)                                                                                                          \
+#define ENTRY64(n, ...)                                                                                                                    \
     ENTRY16(n, __VA_ARGS__), ENTRY16((n) + 16, __VA_ARGS__), ENTRY16((n) + 32, __VA_ARGS__), ENTRY16((n) + 48, __VA_ARGS__)
 #define TABLE(...) {ENTRY64(0, __VA_ARGS__), ENTRY64(64, __VA_ARGS__), ENTRY64(128, __VA_ARGS__), ENTRY64(192, __VA_ARGS__)}
 

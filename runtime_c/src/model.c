@@ -27,10 +27,9 @@ static const struct op_type *const OP_TYPES[E8_OP_COUNT + 1] = {
 #undef X
 };
 
-static const char *const OP_NAMES[E8_OP_COUNT + 1] = {
-    [0] = "",
+static const char *const OP_NAMES[E8_OP_COUNT + 1] = {[0] = "",
 #define X(number, table, name) [number] = #table,
-    E8_OPS_USED(X)
+                                                      E8_OPS_USED(X)
 #undef X
 };
 
@@ -112,7 +111,8 @@ static e8_status verify_structure(struct model *m, const e8_limits *limits, e8_d
         uint32_t kind = flat_byte(b.bytes + at, Op_params_type, 0);
         if (kind == 0 || kind > E8_OP_COUNT || !OP_TYPES[kind]) return fail(diag, E8_ERR_UNSUPPORTED, "op.kind", i, E8_ABSENT);
         uint32_t params = (uint32_t)(flat_target(b.bytes + at, Op_params) - b.bytes);
-        if (!flat_verify_table(b, params, PARAMS[kind].fields, PARAMS[kind].count)) return fail(diag, E8_ERR_FORMAT, "op.params", i, E8_ABSENT);
+        if (!flat_verify_table(b, params, PARAMS[kind].fields, PARAMS[kind].count))
+            return fail(diag, E8_ERR_FORMAT, "op.params", i, E8_ABSENT);
     }
     return E8_OK;
 }
@@ -180,7 +180,8 @@ static e8_status verify_op(struct model *m, uint32_t index, const e8_limits *lim
     m->scratch_thread = size_max(m->scratch_thread, c.scratch_thread);
     m->macs = size_add(m->macs, c.macs);
     if (m->macs > limits->macs) return fail(diag, E8_ERR_LIMIT, "limit.macs", index, E8_ABSENT);
-    if (m->scratch_shared > limits->arena || m->scratch_thread > limits->arena) return fail(diag, E8_ERR_LIMIT, "limit.arena", index, E8_ABSENT);
+    if (m->scratch_shared > limits->arena || m->scratch_thread > limits->arena)
+        return fail(diag, E8_ERR_LIMIT, "limit.arena", index, E8_ABSENT);
     return E8_OK;
 }
 

@@ -29,7 +29,7 @@ struct model {
     uint64_t scratch_shared;   /* largest over the operators */
     uint64_t scratch_thread;   /* largest over the operators, per thread */
     uint64_t macs;
-    uint32_t widen;      /* 1, or the factor by which offsets grow while int8 activations are computed in float32 */
+    uint32_t widen; /* 1, or the factor by which offsets grow while int8 activations are computed in float32 */
     uint32_t calibrated;
 };
 
@@ -37,19 +37,19 @@ struct model {
 struct tensor {
     int32_t dims[E8_MAX_RANK];
     uint32_t rank;
-    uint32_t type;         /* of the elements in memory (e8_type) */
-    uint32_t index;        /* in the model */
-    int32_t zero_point;    /* per tensor */
-    float scale;           /* per tensor: the only or first scale; 0 = not quantised */
+    uint32_t type;      /* of the elements in memory (e8_type) */
+    uint32_t index;     /* in the model */
+    int32_t zero_point; /* per tensor */
+    float scale;        /* per tensor: the only or first scale; 0 = not quantised */
     bool constant;
-    uint64_t elements;     /* product of dims */
-    uint64_t bytes;        /* elements * width for activations and plain constants; stored bytes for packed weights */
-    uint64_t offset;       /* activations: place in the arena */
-    uint32_t first, last;  /* activations: life */
-    uint32_t bits, group;  /* weights: width of a code (the type's own when the file says 0), inputs per scale */
+    uint64_t elements;    /* product of dims */
+    uint64_t bytes;       /* elements * width for activations and plain constants; stored bytes for packed weights */
+    uint64_t offset;      /* activations: place in the arena */
+    uint32_t first, last; /* activations: life */
+    uint32_t bits, group; /* weights: width of a code (the type's own when the file says 0), inputs per scale */
     struct flat_vector scales;
     struct flat_vector data; /* constants: stored bytes, little-endian */
-    void *address;         /* in run: where the elements are */
+    void *address;           /* in run: where the elements are */
 };
 
 /* One operator of an open model. */
@@ -58,14 +58,14 @@ struct op {
     const uint8_t *params; /* table of its parameters, verified */
     struct flat_vector inputs, outputs;
     uint32_t index;
-    uint32_t kind;         /* member of the union Params */
+    uint32_t kind; /* member of the union Params */
 };
 
 /* State of a check. */
 struct check {
     struct op op;
-    const char *rule;      /* the broken rule */
-    uint32_t tensor;       /* the tensor that breaks it, or E8_ABSENT */
+    const char *rule;                        /* the broken rule */
+    uint32_t tensor;                         /* the tensor that breaks it, or E8_ABSENT */
     uint64_t scratch_shared, scratch_thread; /* bytes that run needs; any alignment, the session aligns to 64 */
     uint64_t macs;
 };
@@ -75,9 +75,9 @@ struct run {
     struct op op;
     const struct e8_kernels *kernels;
     uint8_t *arena;
-    uint8_t *shared;       /* scratch_shared bytes, 64-byte aligned */
-    uint8_t *swapped;      /* big-endian machines: constants in this machine's byte order, each 64-byte aligned; else NULL */
-    uint8_t *thread;       /* scratch of task 0; task i has it at thread + i * thread_bytes */
+    uint8_t *shared;  /* scratch_shared bytes, 64-byte aligned */
+    uint8_t *swapped; /* big-endian machines: constants in this machine's byte order, each 64-byte aligned; else NULL */
+    uint8_t *thread;  /* scratch of task 0; task i has it at thread + i * thread_bytes */
     size_t thread_bytes;
     uint32_t threads;
     e8_parallel parallel;
@@ -87,8 +87,8 @@ struct run {
 struct op_type {
     e8_status (*check)(struct check *c);
     e8_status (*run)(const struct run *r);
-    uint32_t in_place;     /* bit i: the output may take the place of input i (same bytes, that input's last use) */
-    uint32_t packed;       /* bit i: constant input i is not stored plainly; check must compare its data with the layout */
+    uint32_t in_place; /* bit i: the output may take the place of input i (same bytes, that input's last use) */
+    uint32_t packed;   /* bit i: constant input i is not stored plainly; check must compare its data with the layout */
 };
 
 #define X(number, table, name) extern const struct op_type e8_op_##name;
@@ -103,27 +103,27 @@ E8_OPS(X)
 #endif
 
 /* In a check: return E8_ERR_FORMAT naming `rule_name` unless the condition holds. */
-#define REQUIRE(c, rule_name, condition)                                                                                         \
-    do {                                                                                                                         \
-        if (!(condition)) {                                                                                                      \
-            (c)->rule = (rule_name);                                                                                             \
-            return E8_ERR_FORMAT;                                                                                                \
-        }                                                                                                                        \
+#define REQUIRE(c, rule_name, condition)                                                                                                   \
+    do {                                                                                                                                   \
+        if (!(condition)) {                                                                                                                \
+            (c)->rule = (rule_name);                                                                                                       \
+            return E8_ERR_FORMAT;                                                                                                          \
+        }                                                                                                                                  \
     } while (0)
 
 /* The same for what is well-formed but not implemented. */
-#define SUPPORTED(c, rule_name, condition)                                                                                       \
-    do {                                                                                                                         \
-        if (!(condition)) {                                                                                                      \
-            (c)->rule = (rule_name);                                                                                             \
-            return E8_ERR_UNSUPPORTED;                                                                                           \
-        }                                                                                                                        \
+#define SUPPORTED(c, rule_name, condition)                                                                                                 \
+    do {                                                                                                                                   \
+        if (!(condition)) {                                                                                                                \
+            (c)->rule = (rule_name);                                                                                                       \
+            return E8_ERR_UNSUPPORTED;                                                                                                     \
+        }                                                                                                                                  \
     } while (0)
 
-#define TRY(expression)                                                                                                          \
-    do {                                                                                                                         \
-        e8_status try_status = (expression);                                                                                     \
-        if (try_status != E8_OK) return try_status;                                                                              \
+#define TRY(expression)                                                                                                                    \
+    do {                                                                                                                                   \
+        e8_status try_status = (expression);                                                                                               \
+        if (try_status != E8_OK) return try_status;                                                                                        \
     } while (0)
 
 /* Decode tensor `index` of a model; false (with the rule) when its description is not sound. Defined in tensor.c. */

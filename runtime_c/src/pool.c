@@ -21,10 +21,10 @@ enum { MAX_THREADS = 256, SPINS = 4000, CACHE_LINE = 64 };
 typedef void (*_Atomic task_function)(void *argument, uint32_t index);
 
 struct e8_pool {
-    _Alignas(CACHE_LINE) atomic_uint_fast64_t next;   /* round << 32 | next task index */
-    _Alignas(CACHE_LINE) atomic_uint unfinished;      /* tasks of this round that have not returned */
-    _Alignas(CACHE_LINE) atomic_uint round;           /* odd and even alike; a new value is a new job */
-    atomic_uint sleepers;                             /* workers that wait on `wake` */
+    _Alignas(CACHE_LINE) atomic_uint_fast64_t next; /* round << 32 | next task index */
+    _Alignas(CACHE_LINE) atomic_uint unfinished;    /* tasks of this round that have not returned */
+    _Alignas(CACHE_LINE) atomic_uint round;         /* odd and even alike; a new value is a new job */
+    atomic_uint sleepers;                           /* workers that wait on `wake` */
     atomic_bool stop;
     /* The job, written before `next` is. Atomic because a late worker of an earlier round may read it meanwhile. */
     task_function task;

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from edge8.converter.devices import device_names, format_devices, load_device, load_toolchain
 from edge8.converter.errors import ConvertError
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from edge8.converter.devices import device_names, load_device
 from edge8.converter.errors import ConvertError
 from edge8.converter.prediction import Work, check_fit, device_warnings, predict

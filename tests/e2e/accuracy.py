@@ -20,7 +20,6 @@ import numpy as np
 
 import edge8
 from edge8.converter.api import convert_graph, load_graph, outputs_of
-from edge8.converter.quant.corrections import CORRECTIONS
 from edge8.converter.quant.scheme import Scheme
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))

@@ -134,7 +134,8 @@ void expect_same(struct context *c, const char *kernel, const void *expected, co
     if (memcmp(a, b, size) == 0) return;
     size_t at = 0;
     while (a[at] == b[at]) at++;
-    if (++c->failures <= 20) printf("FAIL %s/%s: byte %zu of %zu is %02x, expected %02x (%s)\n", c->kernels->level, kernel, at, size, b[at], a[at], what);
+    if (++c->failures <= 20)
+        printf("FAIL %s/%s: byte %zu of %zu is %02x, expected %02x (%s)\n", c->kernels->level, kernel, at, size, b[at], a[at], what);
 }
 
 static double now(void)

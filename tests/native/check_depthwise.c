@@ -82,8 +82,18 @@ static void check_depthwise_f32(struct context *c)
     bool biased = draw(c) >> 63, clamped = draw(c) >> 63;
     for (int i = 0; i < 2; i++) {
         memset(out[i], 0x55, count * 4);
-        struct e8_depthwise_f32 g = {x.m, x.channels, x.taps, x.rows, x.m, w, p, biased ? bias : NULL, out[i], stride,
-                                     clamped ? 0.0f : -__builtin_inff(), clamped ? 6.0f : __builtin_inff()};
+        struct e8_depthwise_f32 g = {x.m,
+                                     x.channels,
+                                     x.taps,
+                                     x.rows,
+                                     x.m,
+                                     w,
+                                     p,
+                                     biased ? bias : NULL,
+                                     out[i],
+                                     stride,
+                                     clamped ? 0.0f : -__builtin_inff(),
+                                     clamped ? 6.0f : __builtin_inff()};
         (i ? c->kernels : c->reference)->depthwise_f32(&g);
     }
     expect_same(c, "depthwise_f32", out[0], out[1], count * 4, what);
@@ -101,16 +111,17 @@ static void draw_picture(struct context *c, struct picture *p, size_t width)
 {
     struct e8_depthwise_image *g = &p->g;
     static const int32_t usual[] = {3, 3, 3, 5, 5, 7, 1, 2, 4};
-    do *g = (struct e8_depthwise_image){
-        .kh = usual[between(c, 0, 8)],
-        .kw = usual[between(c, 0, 8)],
-        .sh = draw_int(c, 1, 2),
-        .sw = draw_int(c, 1, draw(c) >> 62 ? 2 : 3),
-        .dh = draw(c) >> 62 ? 1 : draw_int(c, 1, 3),
-        .dw = draw(c) >> 62 ? 1 : draw_int(c, 1, 3),
-        .zero = draw_int(c, -128, 127),
-        .channels = between(c, 1, draw(c) >> 63 ? 20 : 70),
-    };
+    do
+        *g = (struct e8_depthwise_image){
+            .kh = usual[between(c, 0, 8)],
+            .kw = usual[between(c, 0, 8)],
+            .sh = draw_int(c, 1, 2),
+            .sw = draw_int(c, 1, draw(c) >> 62 ? 2 : 3),
+            .dh = draw(c) >> 62 ? 1 : draw_int(c, 1, 3),
+            .dw = draw(c) >> 62 ? 1 : draw_int(c, 1, 3),
+            .zero = draw_int(c, -128, 127),
+            .channels = between(c, 1, draw(c) >> 63 ? 20 : 70),
+        };
     while (!e8_depthwise_fits(g->kh, g->kw, g->sw, g->dh, g->dw));
     int32_t reach_y = (g->kh - 1) * g->dh + 1, reach_x = (g->kw - 1) * g->dw + 1;
     g->pt = draw_int(c, 0, reach_y - 1);
@@ -149,8 +160,8 @@ static void draw_picture(struct context *c, struct picture *p, size_t width)
 static void describe(char *what, size_t size, const struct e8_depthwise_image *g)
 {
     snprintf(what, size, "in %dx%d out rows %d-%d of width %d kernel %dx%d stride %d,%d dilation %d,%d pad %d,%d channels %zu", (int)g->ih,
-             (int)g->iw, (int)g->first, (int)g->last, (int)g->ow, (int)g->kh, (int)g->kw, (int)g->sh, (int)g->sw, (int)g->dh, (int)g->dw, (int)g->pt,
-             (int)g->pl, g->channels);
+             (int)g->iw, (int)g->first, (int)g->last, (int)g->ow, (int)g->kh, (int)g->kw, (int)g->sh, (int)g->sw, (int)g->dh, (int)g->dw,
+             (int)g->pt, (int)g->pl, g->channels);
 }
 
 static void check_image_s8(struct context *c)
@@ -211,8 +222,8 @@ static void check_image_f32(struct context *c)
     g->low = clamped ? 0.0f : -__builtin_inff();
     g->high = clamped ? 6.0f : __builtin_inff();
     size_t from = (size_t)(g->first * g->ow), count = (size_t)((g->last - g->first) * g->ow);
-    struct e8_depthwise_f32 reference = {count,    g->channels, taps,   p.rows + from, pixels, w, n, g->bias, out[0] + from * g->channels, g->channels,
-                                         g->low, g->high};
+    struct e8_depthwise_f32 reference = {
+        count, g->channels, taps, p.rows + from, pixels, w, n, g->bias, out[0] + from * g->channels, g->channels, g->low, g->high};
     c->reference->depthwise_f32(&reference);
     g->out = out[1];
     c->kernels->depthwise_image_f32(g);
@@ -313,8 +324,8 @@ static void bench_images(struct context *c)
     static const struct {
         int32_t side, kernel, stride;
         size_t channels;
-    } LAYERS[] = {{112, 3, 1, 32}, {112, 3, 2, 96}, {56, 3, 1, 144}, {28, 3, 1, 192}, {14, 3, 1, 384}, {14, 3, 2, 576}, {7, 3, 1, 960},
-                  {28, 5, 1, 240}, {14, 5, 1, 480}, {24, 3, 1, 16},  {48, 3, 1, 8},   {25, 3, 1, 64}};
+    } LAYERS[] = {{112, 3, 1, 32}, {112, 3, 2, 96}, {56, 3, 1, 144}, {28, 3, 1, 192}, {14, 3, 1, 384}, {14, 3, 2, 576},
+                  {7, 3, 1, 960},  {28, 5, 1, 240}, {14, 5, 1, 480}, {24, 3, 1, 16},  {48, 3, 1, 8},   {25, 3, 1, 64}};
     for (size_t i = 0; i < sizeof LAYERS / sizeof LAYERS[0]; i++) {
         static struct bench_image b;
         int32_t side = LAYERS[i].side, k = LAYERS[i].kernel, stride = LAYERS[i].stride, out = (side - 1) / stride + 1;
@@ -330,8 +341,22 @@ static void bench_images(struct context *c)
         for (size_t j = 0; j < p; j++) multiplier[j] = 1e-3f;
         b.k = c->kernels;
         b.q = (struct e8_requant){.init = init, .multiplier = multiplier, .weight_sum = init, .low = -128, .high = 127};
-        b.g = (struct e8_depthwise_image){.ih = side, .iw = side, .ow = out, .kh = k, .kw = k, .sh = stride, .sw = stride, .dh = 1, .dw = 1,
-                                          .pt = k / 2, .pl = k / 2, .last = out, .channels = n, .w_stride = p, .low = -1e30f, .high = 1e30f};
+        b.g = (struct e8_depthwise_image){.ih = side,
+                                          .iw = side,
+                                          .ow = out,
+                                          .kh = k,
+                                          .kw = k,
+                                          .sh = stride,
+                                          .sw = stride,
+                                          .dh = 1,
+                                          .dw = 1,
+                                          .pt = k / 2,
+                                          .pl = k / 2,
+                                          .last = out,
+                                          .channels = n,
+                                          .w_stride = p,
+                                          .low = -1e30f,
+                                          .high = 1e30f};
         b.g.scratch = aligned_alloc(64, E8_DEPTHWISE_SCRATCH + 64);
         b.g.out = malloc(elements * 4);
         double macs = (double)(out * out * k * k) * (double)n;
@@ -364,7 +389,8 @@ static void bench(struct context *c)
     enum { PIXELS = 28 };
     b.k = c->kernels;
     int8_t *picture = take_front(c, 5 * 40 * 400);
-    float *picture_f32 = take_front(c, 5 * 40 * 400 * 4), *multiplier = take_front(c, 4096), *w_f32 = take_front(c, 25 * 400 * 4), *bias = take_front(c, 4096);
+    float *picture_f32 = take_front(c, 5 * 40 * 400 * 4), *multiplier = take_front(c, 4096), *w_f32 = take_front(c, 25 * 400 * 4),
+          *bias = take_front(c, 4096);
     int8_t *w = take_front(c, 25 * 400), *out = take_front(c, PIXELS * 400);
     float *out_f32 = take_front(c, PIXELS * 400 * 4);
     int32_t *init = take_front(c, 4096);

@@ -13,7 +13,8 @@ static void check_quantise(struct context *c)
     for (size_t i = 0; i < count; i++) {
         x[i] = draw_float(c);
         if (between(c, 0, 3) == 0) x[i] = (float)draw_int(c, -500, 500) * 0.5f * scale; /* ties */
-        if (between(c, 0, 40) == 0) x[i] = (float[]){__builtin_inff(), -__builtin_inff(), __builtin_nanf(""), 1e38f, -1e38f, -0.0f}[between(c, 0, 5)];
+        if (between(c, 0, 40) == 0)
+            x[i] = (float[]){__builtin_inff(), -__builtin_inff(), __builtin_nanf(""), 1e38f, -1e38f, -0.0f}[between(c, 0, 5)];
     }
     fill_bytes(c, codes, count, FILL_RANDOM);
     char what[100];

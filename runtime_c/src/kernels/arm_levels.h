@@ -19,7 +19,7 @@
 
 struct e8_kernels;
 
-void e8_init_vfpv4(struct e8_kernels *k);      /* ARMv7: float by fused multiply-add of the scalar unit */
+void e8_init_vfpv4(struct e8_kernels *k); /* ARMv7: float by fused multiply-add of the scalar unit */
 void e8_init_neon(struct e8_kernels *k);
 void e8_init_neon_vfpv4(struct e8_kernels *k); /* ARMv7: both */
 void e8_init_dotprod(struct e8_kernels *k);

@@ -39,8 +39,7 @@
 #define high_product(a, b) vmull_s8(vget_high_s8(a), vget_high_s8(b))
 #define high_product_add(acc, a, b) vmlal_s8(acc, vget_high_s8(a), vget_high_s8(b))
 #define high_add(acc, a) vaddw_s16(acc, vget_high_s16(a))
-#define pairs_sum(a, b) \
-    vcombine_s32(vpadd_s32(vget_low_s32(a), vget_high_s32(a)), vpadd_s32(vget_low_s32(b), vget_high_s32(b)))
+#define pairs_sum(a, b) vcombine_s32(vpadd_s32(vget_low_s32(a), vget_high_s32(a)), vpadd_s32(vget_low_s32(b), vget_high_s32(b)))
 
 /* As rne_small: right for |a| <= 2^22. */
 E8_INLINE int32x4_t floats_rne(float32x4_t a)
@@ -149,7 +148,8 @@ E8_INLINE int32x4_t residual_rne(float32x4_t value)
 }
 
 /* What a row of sums becomes: codes of channels [c, c + width), width at most 16. The table of q is applied by apply_table. */
-E8_INLINE void store_codes(const struct e8_requant *q, const struct rule *r, int32x4_t acc[4], const int8_t *residual, size_t c, size_t width, int8_t *out)
+E8_INLINE void store_codes(const struct e8_requant *q, const struct rule *r, int32x4_t acc[4], const int8_t *residual, size_t c,
+                           size_t width, int8_t *out)
 {
     if (residual) {
         int32x4_t code[4];

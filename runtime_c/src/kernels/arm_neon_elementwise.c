@@ -138,7 +138,8 @@ static void dequantise(const int8_t *x, float *y, size_t count, float scale, int
         int32x4_t code[4];
         widen(vld1q_s8(x + i), code);
         E8_UNROLL
-        for (int j = 0; j < 4; j++) vst1q_f32(y + i + 4 * j, vmulq_n_f32(vcvtq_f32_s32(vsubq_s32(code[j], vdupq_n_s32(zero_point))), scale));
+        for (int j = 0; j < 4; j++)
+            vst1q_f32(y + i + 4 * j, vmulq_n_f32(vcvtq_f32_s32(vsubq_s32(code[j], vdupq_n_s32(zero_point))), scale));
     }
     for (; i < count; i++) y[i] = (float)(x[i] - zero_point) * scale;
 }

@@ -71,7 +71,8 @@ static void depthwise_f32(const struct e8_depthwise_f32 *g)
         float *out = g->out + i * g->out_stride;
         for (size_t c = 0; c < g->channels; c++) {
             float acc = g->bias ? g->bias[c] : 0.0f;
-            for (size_t t = 0; t < g->taps; t++) acc = fma_float(((const float *)g->a[t * g->a_stride + i])[c], g->w[t * g->w_stride + c], acc);
+            for (size_t t = 0; t < g->taps; t++)
+                acc = fma_float(((const float *)g->a[t * g->a_stride + i])[c], g->w[t * g->w_stride + c], acc);
             out[c] = clamp_float(acc, g->low, g->high);
         }
     }

@@ -129,12 +129,12 @@ AVX2_INLINE void load_weights(const struct tile *t, bool int8)
 
 /* One row of a tile's outputs for 8 channels. */
 struct line {
-    const float *p, *w;    /* first input pixel and first tap of the 8 channels */
-    size_t lines;          /* floats from one kernel row to the next */
-    int32_t columns;       /* outputs */
+    const float *p, *w; /* first input pixel and first tap of the 8 channels */
+    size_t lines;       /* floats from one kernel row to the next */
+    int32_t columns;    /* outputs */
     int32_t kh, kw, sw, dw;
-    float *to;             /* first output; */
-    size_t stride, count;  /* floats from one output pixel to the next, and channels to store, at most 8 */
+    float *to;            /* first output; */
+    size_t stride, count; /* floats from one output pixel to the next, and channels to store, at most 8 */
     __m256 start, low, high, multiplier;
 };
 
@@ -212,21 +212,22 @@ AVX2_INLINE void run_line(const struct line *l, int kh, int kw, int sw, bool int
         else
             add_any_taps(acc, l, p);
         E8_UNROLL
-        for (int i = 0; i < PIXELS; i++) acc[i] = int8 ? _mm256_mul_ps(acc[i], l->multiplier) : _mm256_min_ps(l->high, _mm256_max_ps(l->low, acc[i]));
+        for (int i = 0; i < PIXELS; i++)
+            acc[i] = int8 ? _mm256_mul_ps(acc[i], l->multiplier) : _mm256_min_ps(l->high, _mm256_max_ps(l->low, acc[i]));
         store_pixels(l, l->to + (size_t)x * l->stride, acc, int8);
     }
 }
 
 /* The usual shapes get code of their own: X(name, kh, kw, stride). */
 #define SHAPES(X) X(3x3, 3, 3, 1) X(3x3_stride2, 3, 3, 2) X(5x5, 5, 5, 1) X(5x5_stride2, 5, 5, 2)
-#define LINE_FUNCTIONS(name, kh, kw, sw)                                                                                         \
-    AVX2 static void line_s8_##name(const struct line *l)                                                                        \
-    {                                                                                                                            \
-        run_line(l, kh, kw, sw, true);                                                                                           \
-    }                                                                                                                            \
-    AVX2 static void line_f32_##name(const struct line *l)                                                                       \
-    {                                                                                                                            \
-        run_line(l, kh, kw, sw, false);                                                                                          \
+#define LINE_FUNCTIONS(name, kh, kw, sw)                                                                                                   \
+    AVX2 static void line_s8_##name(const struct line *l)                                                                                  \
+    {                                                                                                                                      \
+        run_line(l, kh, kw, sw, true);                                                                                                     \
+    }                                                                                                                                      \
+    AVX2 static void line_f32_##name(const struct line *l)                                                                                 \
+    {                                                                                                                                      \
+        run_line(l, kh, kw, sw, false);                                                                                                    \
     }
 SHAPES(LINE_FUNCTIONS)
 
@@ -244,7 +245,7 @@ typedef void (*line_function)(const struct line *l);
 
 static line_function line_function_of(const struct e8_depthwise_image *g, bool int8)
 {
-#define IS_SHAPE(name, height, width, stride)                                                                                    \
+#define IS_SHAPE(name, height, width, stride)                                                                                              \
     if (g->kh == (height) && g->kw == (width) && g->sw == (stride) && g->dw == 1) return int8 ? line_s8_##name : line_f32_##name;
     SHAPES(IS_SHAPE)
     return int8 ? line_s8_any : line_f32_any;

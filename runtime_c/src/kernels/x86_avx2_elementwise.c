@@ -15,7 +15,8 @@ AVX2_INLINE __m256i to_codes(__m256 value, __m256 lowest, __m256 highest, __m256
 
 AVX2 static void quantise(const float *x, int8_t *y, size_t count, float inverse_scale, int32_t zero_point)
 {
-    __m256 lowest = _mm256_set1_ps((float)(-128 - zero_point)), highest = _mm256_set1_ps((float)(127 - zero_point)), s = _mm256_set1_ps(inverse_scale);
+    __m256 lowest = _mm256_set1_ps((float)(-128 - zero_point)), highest = _mm256_set1_ps((float)(127 - zero_point)),
+           s = _mm256_set1_ps(inverse_scale);
     __m256i zero = _mm256_set1_epi32(zero_point);
     size_t i = 0;
     for (; i + 16 <= count; i += 16) {

@@ -18,7 +18,8 @@ AVX2_INLINE void add_pair(__m256i acc[2], __m128i a0, __m128i a1, __m128i w0, __
 }
 
 /* One pixel, `count` (1 to 16) channels from c. */
-AVX2_INLINE void pixel_s8(const struct e8_depthwise_s8 *g, const struct e8_requant *q, const struct requant_avx2 *r, size_t i, size_t c, size_t count)
+AVX2_INLINE void pixel_s8(const struct e8_depthwise_s8 *g, const struct e8_requant *q, const struct requant_avx2 *r, size_t i, size_t c,
+                          size_t count)
 {
     __m256i acc[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
     size_t t = 0;
@@ -65,7 +66,8 @@ AVX2 static void depthwise_f32(const struct e8_depthwise_f32 *g)
         for (; c + 8 <= g->channels; c += 8) pixel_f32(g, i, c);
         for (; c < g->channels; c++) {
             float acc = g->bias ? g->bias[c] : 0.0f;
-            for (size_t t = 0; t < g->taps; t++) acc = __builtin_fmaf(((const float *)g->a[t * g->a_stride + i])[c], g->w[t * g->w_stride + c], acc);
+            for (size_t t = 0; t < g->taps; t++)
+                acc = __builtin_fmaf(((const float *)g->a[t * g->a_stride + i])[c], g->w[t * g->w_stride + c], acc);
             g->out[i * g->out_stride + c] = clamp_float(acc, g->low, g->high);
         }
     }

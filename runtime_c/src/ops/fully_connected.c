@@ -171,4 +171,5 @@ static e8_status run(const struct run *r)
     return E8_OK;
 }
 
-const struct op_type e8_op_fully_connected = {.check = check, .run = run, .in_place = 1u << LINEAR_RESIDUAL, .packed = 1u << LINEAR_WEIGHTS};
+const struct op_type e8_op_fully_connected = {
+    .check = check, .run = run, .in_place = 1u << LINEAR_RESIDUAL, .packed = 1u << LINEAR_WEIGHTS};

@@ -260,7 +260,8 @@ static struct parts thread_parts(const struct linear_rows *job)
     p.rows = place(&total, job->gather ? size_add(size_mul(rows, depth4), GATHER_SLACK) : 0);
     p.edge = place(&total, edge);
     p.panel = place(&total, l->form == LINEAR_CODED ? size_mul(size_mul(panel_blocks(l), l->depth), E8_NR * sizeof(float)) : 0);
-    p.scales = place(&total, l->form == LINEAR_CODED && l->w.group ? size_mul(size_div_up(l->depth, l->w.group), E8_NR * sizeof(float)) : 0);
+    p.scales =
+        place(&total, l->form == LINEAR_CODED && l->w.group ? size_mul(size_div_up(l->depth, l->w.group), E8_NR * sizeof(float)) : 0);
     p.total = (size_t)total;
     return p;
 }
@@ -386,8 +387,9 @@ static const float *decode_panel(const struct tile *t)
         for (size_t c = 0; c < E8_NR && grouped; c++) {
             size_t channel = b * E8_NR + c;
             for (size_t p = 0; p < parts; p++)
-                scales[p * E8_NR + c] =
-                    channel < l->channels ? flat_element_float(l->w.scales, (uint32_t)((t->group * l->channels + channel) * parts + p)) : 0.0f;
+                scales[p * E8_NR + c] = channel < l->channels
+                                            ? flat_element_float(l->w.scales, (uint32_t)((t->group * l->channels + channel) * parts + p))
+                                            : 0.0f;
         }
         struct e8_decode d = {
             .codes = l->w.data.bytes + (t->group * blocks + b) * block_bytes,

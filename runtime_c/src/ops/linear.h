@@ -35,10 +35,10 @@ struct linear {
     bool has_bias, has_sum, has_residual;
     enum linear_form form;
     float act_min, act_max;
-    size_t channels;  /* outputs of one group */
-    size_t padded;    /* the same, rounded up to whole blocks */
-    size_t groups;    /* 1 for DepthwiseConv2D, whose packed layout has no groups */
-    size_t depth;     /* K: values that one output sums */
+    size_t channels; /* outputs of one group */
+    size_t padded;   /* the same, rounded up to whole blocks */
+    size_t groups;   /* 1 for DepthwiseConv2D, whose packed layout has no groups */
+    size_t depth;    /* K: values that one output sums */
 };
 
 /* Offsets in the shared scratch; each a multiple of 64. */
@@ -78,7 +78,7 @@ struct linear_rows {
     size_t rows, row_bytes, taps, segment;
     const void *zeros;
     struct e8_requant q;
-    const float *bias, *scale;   /* padded, for the float forms */
+    const float *bias, *scale; /* padded, for the float forms */
     uint32_t tasks;
 };
 

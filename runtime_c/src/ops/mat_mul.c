@@ -229,7 +229,8 @@ static void run_matrix(const struct job *job, uint8_t *scratch, size_t batch, si
     for (size_t n = 0; n < p->n; n += each) {
         size_t columns = p->n - n < each ? p->n - n : each;
         if (p->int8)
-            pack_int8(p, (const int8_t *)b, n, columns, (int8_t *)scratch, (int32_t *)(void *)(scratch + s.init), (int32_t *)(void *)(scratch + s.sum));
+            pack_int8(p, (const int8_t *)b, n, columns, (int8_t *)scratch, (int32_t *)(void *)(scratch + s.init),
+                      (int32_t *)(void *)(scratch + s.sum));
         else
             pack_float(p, (const float *)(const void *)b, n, columns, (float *)(void *)scratch);
         for (size_t row = begin; row < end; row += ROWS) {

@@ -43,13 +43,14 @@ void window_decode(const struct op *op, const struct tensor *x, const struct ten
 }
 
 /* Pointers of `count` neighbours in one output row, for one kernel position. */
-static void point_at_pixels(const struct window *w, const uint8_t *line, size_t pixel_bytes, const void *zeros, int32_t ix, size_t count, const void **out)
+static void point_at_pixels(const struct window *w, const uint8_t *line, size_t pixel_bytes, const void *zeros, int32_t ix, size_t count,
+                            const void **out)
 {
     for (size_t i = 0; i < count; i++, ix += w->sw) out[i] = line && ix >= 0 && ix < w->iw ? line + (size_t)ix * pixel_bytes : zeros;
 }
 
-void window_pointers(const struct window *w, const void *x, size_t pixel_bytes, const void *zeros, size_t first, size_t rows, const void **out,
-                     size_t stride)
+void window_pointers(const struct window *w, const void *x, size_t pixel_bytes, const void *zeros, size_t first, size_t rows,
+                     const void **out, size_t stride)
 {
     size_t width = (size_t)w->ow, picture = width * (size_t)w->oh;
     for (size_t done = 0; done < rows;) {
@@ -90,7 +91,8 @@ static void copy_edge(const struct window *w, uint8_t *to, const uint8_t *line, 
 {
     int32_t begin = ix < 0 ? -ix : 0, end = w->iw - ix < w->kw ? w->iw - ix : w->kw;
     memcpy(to, zeros, (size_t)w->kw * pixel_bytes);
-    if (begin < end) memcpy(to + (size_t)begin * pixel_bytes, line + (size_t)(ix + begin) * pixel_bytes, (size_t)(end - begin) * pixel_bytes);
+    if (begin < end)
+        memcpy(to + (size_t)begin * pixel_bytes, line + (size_t)(ix + begin) * pixel_bytes, (size_t)(end - begin) * pixel_bytes);
 }
 
 void window_lines(const struct window *w, const void *x, size_t pixel_bytes, const void *zeros, uint8_t *edge, size_t first, size_t rows,

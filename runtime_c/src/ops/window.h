@@ -17,8 +17,8 @@ void window_decode(const struct op *op, const struct tensor *x, const struct ten
 
 /* Pointers for output pixels [first, first + rows) of all batch * oh * ow, one per kernel position: out[t * stride + i].
  * Positions in the padding point to `zeros`. */
-void window_pointers(const struct window *w, const void *x, size_t pixel_bytes, const void *zeros, size_t first, size_t rows, const void **out,
-                     size_t stride);
+void window_pointers(const struct window *w, const void *x, size_t pixel_bytes, const void *zeros, size_t first, size_t rows,
+                     const void **out, size_t stride);
 
 /* One pointer per kernel row, for kernels without horizontal dilation: the kw pixels of a row lie side by side in the picture.
  * Outputs whose row sticks out to the left or right get a copy of it in `edge`, filled up with the bytes of `zeros`. `zeros` holds

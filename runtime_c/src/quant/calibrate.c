@@ -221,11 +221,11 @@ e8_status e8_calibration_range(e8_calibration *calibration, const e8_range_optio
 
 /* Saved form: the head below, then the observers. */
 enum {
-    STATE_CRC = 8,     /* u32: CRC-32C of everything behind it */
+    STATE_CRC = 8, /* u32: CRC-32C of everything behind it */
     STATE_CHECKED = 12,
-    STATE_MODEL = 12,  /* u32: CRC of the model's file */
-    STATE_COUNT = 16,  /* u32: observers */
-    STATE_RUNS = 20,   /* u64 */
+    STATE_MODEL = 12, /* u32: CRC of the model's file */
+    STATE_COUNT = 16, /* u32: observers */
+    STATE_RUNS = 20,  /* u64 */
     STATE_BYTES = 28
 };
 static const uint8_t STATE_MAGIC[8] = {0x89, 'E', '8', 'O', 'B', 'S', 1, '\n'};

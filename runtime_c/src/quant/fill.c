@@ -50,8 +50,7 @@ static e8_status fill_scales(e8_calibration *calibration, const struct model *m,
         uint32_t leader = calibration_leader(m, i);
         if (!calibration_waits(m, i) || leader == i) continue;
         const uint8_t *table = flat_element_table(m->tensors, i), *from = flat_element_table(m->tensors, leader);
-        memcpy(in_copy(m, copy, flat_vector_at(table, Tensor_scale).bytes),
-               in_copy(m, copy, flat_vector_at(from, Tensor_scale).bytes), 4);
+        memcpy(in_copy(m, copy, flat_vector_at(table, Tensor_scale).bytes), in_copy(m, copy, flat_vector_at(from, Tensor_scale).bytes), 4);
         memcpy(in_copy(m, copy, flat_field_at(table, Tensor_zero_point)), in_copy(m, copy, flat_field_at(from, Tensor_zero_point)), 4);
     }
     return E8_OK;

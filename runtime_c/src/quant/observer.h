@@ -16,25 +16,25 @@ enum {
     OCTAVE_BINS = 1 << MANTISSA_BITS,
     OCTAVES = 16,
     HALF_BINS = OCTAVES * OCTAVE_BINS,
-    BINS = 2 * HALF_BINS,              /* magnitudes of negative values ascending, then of positive ones */
-    SHIFT = 23 - MANTISSA_BITS,        /* float bits to exponent and upper mantissa */
-    HUGE_EXPONENT = 127 + 29,          /* biased: magnitudes from 2^29 on saturate */
-    LOWEST_TOP = OCTAVES + 1,          /* the window stays clear of denormal numbers */
-    SMALL_LANES = 4,                   /* scratch: neighbours near zero are counted apart, so that no count waits for the one before */
-    DISCARD = BINS + SMALL_LANES       /* scratch: huge values and NaN */
+    BINS = 2 * HALF_BINS,        /* magnitudes of negative values ascending, then of positive ones */
+    SHIFT = 23 - MANTISSA_BITS,  /* float bits to exponent and upper mantissa */
+    HUGE_EXPONENT = 127 + 29,    /* biased: magnitudes from 2^29 on saturate */
+    LOWEST_TOP = OCTAVES + 1,    /* the window stays clear of denormal numbers */
+    SMALL_LANES = 4,             /* scratch: neighbours near zero are counted apart, so that no count waits for the one before */
+    DISCARD = BINS + SMALL_LANES /* scratch: huge values and NaN */
 };
 
 #define HUGE_MAGNITUDE 536870912.0f /* 2^29 */
 
 /* Everything about an observer but its bins. */
-#define OBSERVER_HEAD                                                                                                            \
-    uint64_t runs, count, sampled, small, huge, nan;                                                                             \
-    double average_low, average_high;             /* moving average of the runs' extremes */                                     \
-    double quantile_low, quantile_high;           /* sums over the runs */                                                       \
-    float low, high;                              /* of all values below 2^29; low > high: none yet */                           \
-    float run_low, run_high;                      /* the same for the current run */                                             \
-    float run_quantile_low, run_quantile_high;                                                                                   \
-    int32_t top;                                  /* biased exponent of the window's highest octave */                           \
+#define OBSERVER_HEAD                                                                                                                      \
+    uint64_t runs, count, sampled, small, huge, nan;                                                                                       \
+    double average_low, average_high;   /* moving average of the runs' extremes */                                                         \
+    double quantile_low, quantile_high; /* sums over the runs */                                                                           \
+    float low, high;                    /* of all values below 2^29; low > high: none yet */                                               \
+    float run_low, run_high;            /* the same for the current run */                                                                 \
+    float run_quantile_low, run_quantile_high;                                                                                             \
+    int32_t top; /* biased exponent of the window's highest octave */                                                                      \
     uint32_t reserved;
 
 struct head {

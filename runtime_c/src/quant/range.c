@@ -48,15 +48,15 @@ static double round_error(double step, int power)
 
 struct search {
     const struct observer *o;
-    double steps;     /* 2^bits - 1 */
-    double counted;   /* values that are not near zero */
+    double steps;   /* 2^bits - 1 */
+    double counted; /* values that are not near zero */
     int power;
 };
 
 /* One end of the range: `end` is its magnitude, `cost` and `clipped` what lies beyond. */
 struct side {
     const uint64_t *bins;
-    double extreme;   /* magnitude of the outermost value on this side, 0 if there is none */
+    double extreme; /* magnitude of the outermost value on this side, 0 if there is none */
     double end, cost, clipped;
 };
 
