@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E501 - one operator a line reads better
 """Preparation keeps the meaning: prepared models give what the originals give, in onnxruntime and in the numpy evaluator."""
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def _single(
 
 
 C = np.float32
+
 SINGLES: list[tuple[str, onnx.ModelProto, set[str]]] = [
     ("Softmax on an inner axis", _single("Softmax", [2, 5, 3], [2, 5, 3], 13, axis=1), {"Transpose", "Softmax"}),
     ("Softmax on the last axis", _single("Softmax", [2, 5], [2, 5], 13), {"Softmax"}),
