@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The corrections in their order, each kept only where it helps on samples that it has not seen.
 
-Equalisation changes the float graph; bias correction and output-aware rounding choose the codes of the weights. A step is judged by the SQNR
-of the outputs in full int8 on every fourth sample; the others calibrate meanwhile.
+Equalisation changes the float graph; bias correction and output-aware rounding choose the codes of the weights. A step is judged by the
+SQNR of the outputs in full int8 on every fourth sample; the others calibrate meanwhile.
 """
 
 from __future__ import annotations
