@@ -61,6 +61,8 @@
 #define type_bytes e8_i_type_bytes
 #define window_check e8_i_window_check
 #define window_decode e8_i_window_decode
+#define window_edge_pixels e8_i_window_edge_pixels
+#define window_lines e8_i_window_lines
 #define window_pointers e8_i_window_pointers
 
 #endif
