@@ -56,7 +56,7 @@ def best_codes(matrix: Array, scale: Array, covariance: Array, limit: int, round
     c = _damped(covariance)
     s = scale.astype(np.float32)[:, :, None]
     target = matrix.astype(np.float32) / s
-    codes = np.clip(np.rint(target), -limit, limit)
+    codes: Array = np.clip(np.rint(target), -limit, limit)
     gradient = np.matmul(codes - target, c)
     k = codes.shape[2]
     for _ in range(rounds):
