@@ -207,18 +207,13 @@ class Builder:
 
     def steps(self, name: str, layout: str = LAST) -> str:
         """A quantised tensor in whole steps of its scale: code - zero point, as float32."""
-        tensor = self.tensor(name)
-        if name not in self.codes:  # a Transpose that only changed the layout, or a Dequantize
-            self.codes[name] = (self.quantise(self.value(name, layout), tensor, f"{name}.codes"), layout)
-        codes, present = self.codes[name]
-        key = f"{name}.steps"
-        found = self._values.setdefault(key, {})
-        if present not in found:
-            found[present] = self.op("DequantizeLinear", [codes, *self._scale(np.float32(1), tensor)], key)
-        if layout not in found and len(tensor.shape) == 4:
-            perm = TO_FIRST if layout == FIRST else FROM_FIRST
-            found[layout] = self.op("Transpose", [found[present]], f"{key}.{layout}", perm=list(perm))
-        return found.get(layout, found[present])
+        scale = self.tensor(name).scale
+        assert scale is not None
+        found = self._values.setdefault(f"{name}.steps", {})
+        if layout not in found:
+            inverse = self.constant(np.float32(1) / np.float32(scale[0]), "per_scale")
+            found[layout] = self.op("Round", [self.op("Mul", [self.value(name, layout), inverse], f"{name}.near")], f"{name}.steps")
+        return found[layout]
 
     def bind_steps(self, name: str, steps: str, layout: str, *, whole: bool = False, low: int = -128, high: int = 127) -> None:
         """``steps`` holds a quantised tensor in steps of its scale: rounded to even unless ``whole``, clamped to codes low..high."""

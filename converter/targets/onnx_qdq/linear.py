@@ -208,10 +208,9 @@ def _wide_gemm(b: Builder, node: Node, bias: str) -> None:
     """Other ranks than 2: the codes are reshaped to a matrix and back, so that the product and its bias are one integer operator."""
     source, name = node.inputs[0], node.outputs[0]
     x, out = b.tensor(source), b.tensor(name)
-    b.steps(source)
-    codes, layout = b.codes[source]
-    if layout != LAST:
-        codes = b.quantise(b.value(source), x, f"{source}.nhwc_codes")
+    codes, layout = b.codes.get(source, ("", LAST))
+    if not codes or layout != LAST:
+        codes = b.quantise(b.value(source), x, f"{source}.rows")
     flat = b.op("Reshape", [codes, b.integers([-1, x.shape[-1]], "matrix")], f"{name}.matrix")
     inputs = [b.dequantise(flat, x, f"{name}.rows"), _weights(b, node, _as_is, 0)]
     y = b.op("Gemm", [*inputs, bias] if bias else inputs, f"{name}.raw", transB=1)
