@@ -230,3 +230,15 @@ def test_info(program: Path) -> None:
     assert "input x float32 [1, 6, 5, 8] (960 bytes)" in text
     assert call(program, "--help").returncode == 0
     assert call(program, "--version").stdout.startswith("edge8-run ")
+
+
+def test_records_can_be_compared(program: Path, tmp_path: Path) -> None:
+    from edge8.compare import compare_records
+
+    paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    for path, mask in zip(paths, ["0xFFFFFFFF", "0"], strict=True):
+        assert call(program, MODEL, "--bench", 5, "--record", path, "--features", mask).returncode == 0
+    text = compare_records(*paths)
+    assert "level reference" in text
+    assert "p99" in text
+    assert "Conv2D" in text
