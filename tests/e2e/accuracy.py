@@ -20,6 +20,7 @@ import numpy as np
 
 import edge8
 from edge8.converter.api import convert_graph, load_graph, outputs_of
+from edge8.converter.quant.corrections import CORRECTIONS
 from edge8.converter.quant.scheme import Scheme
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -155,10 +156,10 @@ def main() -> None:
         print(scores("edge8 float", run_edge8(convert_graph(graph, Scheme(mode="float"))[0], task.test), reference, task.labels))
         for method in filter(None, arguments.methods.split(",")):
             start = time.perf_counter()
-            data = convert_graph(graph, Scheme(), task.calibration, method=method, threads=2)[0]
-            print(
-                scores(f"edge8 int8 {method}", run_edge8(data, task.test), reference, task.labels), f" {time.perf_counter() - start:.1f} s"
-            )
+            corrections = CORRECTIONS if method == "auto" else ()
+            data = convert_graph(graph, Scheme(), task.calibration, method=method, threads=2, corrections=corrections)[0]
+            name = f"edge8 int8 {method}{', corrected' if corrections else ''}"
+            print(scores(name, run_edge8(data, task.test), reference, task.labels), f" {time.perf_counter() - start:.1f} s")
         with tempfile.TemporaryDirectory() as folder:
             for method in filter(None, arguments.rivals.split(",")):
                 path = f"{folder}/{method}.onnx"
