@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 import onnx
 
-from edge8 import Model
+from edge8 import Model, Session
 from edge8.calibrate import Calibration
 
 from .atomic import write_file
@@ -24,6 +24,7 @@ from .graph import Graph
 from .passes.base import optimise
 from .progress import track
 from .quant.corrections import CORRECTIONS, Step, improve
+from .quant.evaluation import goal_of
 from .quant.scheme import Decision, Scheme, apply
 from .report.layers import feeds, real
 from .report.page import report_suffix
@@ -55,6 +56,7 @@ class Report:
         accuracy: per output: cosine and SQNR in dB against the float model on the calibration samples; empty without samples.
         device: what the profile of `device` says: fit, predicted latency, warnings.
         corrections: what each correction did: ``name``, ``state``, SQNR ``before`` and ``after``, ``remark``.
+        search: the accuracy target: ``target``, ``reached``; empty without one.
         warnings: remarks for the user.
     """
 
@@ -69,6 +71,7 @@ class Report:
     arena_bytes: int = 0
     accuracy: dict[str, dict[str, float]] = field(default_factory=dict)
     corrections: list[dict[str, Any]] = field(default_factory=list)
+    search: dict[str, Any] = field(default_factory=dict)
     device: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -82,6 +85,7 @@ class Report:
         if self.samples:
             lines.append(f"calibrated on {self.samples} samples")
         lines += [f"{c['name']}: {c['before']:.1f} -> {c['after']:.1f} dB on held-out samples, {c['state']}" for c in self.corrections]
+        lines += [f"{key}: {value}" for key, value in self.search.items()]
         lines += [f"output {name}: cosine {a['cosine']:.6f}, SQNR {a['sqnr']:.1f} dB against float" for name, a in self.accuracy.items()]
         if self.quant == "full":
             other = [d for d in self.decisions if d.domain != "int8"]
@@ -257,6 +261,13 @@ def convert(
     corrections: Sequence[str] = CORRECTIONS,
     calibratable: bool = True,
     max_samples: int | None = None,
+    max_drop: float | None = None,
+    target_sqnr: float | None = None,
+    metric: str | None = None,
+    validation: Any = None,
+    labels: Any = None,
+    evaluate: str | Callable[[Session], float] | None = None,
+    best_effort: bool = False,
     threads: int = 1,
     report: str | Path | None = None,
     quiet: bool = True,
@@ -283,6 +294,13 @@ def convert(
         corrections: which of `quant.corrections.CORRECTIONS` to try; each is kept where it helps on held-out samples.
         calibratable: a weights-quantised file can be calibrated later, on the device.
         max_samples: use at most so many samples.
+        max_drop: how much less than the float model the metric may be, see `edge8.converter.quant.evaluation`.
+        target_sqnr: dB that every output must reach.
+        metric: ``"top1"``, ``"cosine"`` or ``"sqnr"``.
+        validation: data for the metric, as ``calibration``; by default the calibration data.
+        labels: class numbers for ``"top1"``: a list, or a file.
+        evaluate: the metric as a function of a session, or ``"script.py:function"``.
+        best_effort: write the file even where the target is not reached.
         threads: for calibration runs.
         report: .html or .json file to write: every layer's error, ranges, types and reasons, memory.
         quiet: no progress bar.
@@ -325,6 +343,11 @@ def convert(
     samples = None if calibration is None else open_samples(calibration, graph, preprocess=preprocess, limit=max_samples)
     if samples is not None and samples.preprocess:
         graph.metadata["preprocess"] = {name: steps.to_dict() for name, steps in samples.preprocess.items()}
+    asked = {"max_drop": max_drop, "target_sqnr": target_sqnr, "metric": metric, "labels": labels, "evaluate": evaluate}
+    goal = None
+    if any(value is not None for value in asked.values()):
+        checked = samples if validation is None else open_samples(validation, graph, preprocess=preprocess)
+        goal = goal_of(float_file(graph), checked, threads=threads, **asked)
     steps: list[Step] = []
     ranges: dict[str, Any] = {"method": method, "percentile": percentile, "threads": threads, "quiet": quiet}
     data, decisions, count, kept = convert_graph(graph, scheme, samples, corrections=corrections, steps=steps, **ranges)
@@ -347,6 +370,8 @@ def convert(
         made.accuracy = compare(reference, data, kept, threads=threads)
     if device is not None:
         made.device = _device_lines(device, opened)
+    if goal is not None:
+        made.search = goal.check(data, best_effort=best_effort)
     if report is not None:
         _write_report(made, report, reference, kept or itertools.islice(samples or (), REPORT_SAMPLES), method=method, threads=threads)
     if target == "onnx-qdq":
@@ -377,6 +402,7 @@ def _write_report(made: Report, path: str | Path, reference: bytes, samples: Ite
         "warnings": made.warnings,
         "device": made.device,
         "corrections": made.corrections,
+        "search": made.search,
     }
     reasons = {d.node: d.reason for d in made.decisions if d.reason and made.quant != "float"}
     file = Model(made.data)

@@ -16,6 +16,7 @@ from .commands import COMMANDS
 from .errors import ConvertError
 from .quant.configs import parse_arguments
 from .quant.corrections import CORRECTIONS
+from .quant.evaluation import METRICS
 
 __all__ = ["convert_main", "host_main"]
 
@@ -62,6 +63,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", help="TOML file with the names of these flags, or a configuration for MindSpore's converter")
     _add_calibration(parser)
     _add_quantiser(parser)
+    _add_target(parser)
     qdq = parser.add_argument_group("ONNX QDQ")
     qdq.add_argument(
         "--codes", default="uint8", choices=["uint8", "int8"], help="type of the codes; int8 needs a CPU with VNNI or ARM in onnxruntime"
@@ -118,6 +120,17 @@ def _add_quantiser(parser: argparse.ArgumentParser) -> None:
     quant.add_argument("--group", type=int, default=0, help="inputs that share a weight scale with --quant weight (0 = all of a channel)")
 
 
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    target = parser.add_argument_group("accuracy target")
+    target.add_argument("--max-drop", type=float, metavar="X", help="allow X less than the float model (top1: percentage points)")
+    target.add_argument("--target-sqnr", type=float, metavar="DB", help="signal to noise that every output must reach")
+    target.add_argument("--metric", choices=METRICS, help="what --max-drop is about (default: top1 with --labels, else cosine)")
+    target.add_argument("--validation", nargs="+", metavar="PATH", help="data for the metric, as --calibration (default: the same)")
+    target.add_argument("--labels", metavar="FILE", help="class of each validation sample: .npy, .npz or one number per line")
+    target.add_argument("--eval", dest="evaluate", metavar="SCRIPT.py:FUNCTION", help="the metric: gets a session, gives a number")
+    target.add_argument("--best-effort", action="store_true", help="write the file even where the target is not reached")
+
+
 def _preprocess(arguments: argparse.Namespace) -> Any:
     from .calibration import Preprocess, load_preprocess
 
@@ -161,6 +174,13 @@ def _convert(arguments: argparse.Namespace) -> int:
         io=arguments.io,
         device=arguments.device,
         max_samples=arguments.samples,
+        max_drop=arguments.max_drop,
+        target_sqnr=arguments.target_sqnr,
+        metric=arguments.metric,
+        validation=arguments.validation,
+        labels=arguments.labels,
+        evaluate=arguments.evaluate,
+        best_effort=arguments.best_effort,
         threads=arguments.threads,
         report=arguments.report,
         quiet=False,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from edge8 import Model, Session
 from ..errors import ConvertError
 from ..report.layers import decibels, feeds, real
 
-__all__ = ["METRICS", "Goal", "load_evaluator", "make_goal", "read_labels"]
+__all__ = ["METRICS", "Goal", "goal_of", "load_evaluator", "make_goal", "read_labels"]
 
 Array = np.ndarray[Any, Any]
 Sample = Mapping[str, Array]
@@ -57,6 +57,25 @@ class Goal:
     def reached(self, score: float) -> bool:
         """Whether a score is good enough; rounding of the last digits does not decide."""
         return score >= self.needed - 1e-9 * max(1.0, abs(self.needed))
+
+    def check(self, data: bytes, *, best_effort: bool = False) -> dict[str, Any]:
+        """Measure a file; what a report says of it.
+
+        Raises:
+            ConvertError: it does not reach the target, unless ``best_effort``.
+        """
+        score = self.score(data)
+        found = {"target": str(self), "reached": f"{score:.6g}{self.unit}"}
+        if not self.reached(score):
+            if not best_effort:
+                raise ConvertError(
+                    f"the target is {self}, the best is {score:.6g}{self.unit}; nothing is written",
+                    rule="goal.reached",
+                    where="--target-sqnr" if self.name == "SQNR" else "--max-drop",
+                    hint="Ask for less, give more calibration data, or take it as it is with --best-effort",
+                )
+            found["reached"] += ", which is less"
+        return found
 
     def __str__(self) -> str:
         """Such as ``top1 at least 90.4 % (float 90.9 %)``."""
@@ -142,18 +161,16 @@ def read_labels(path: str | Path) -> Array:
 
 
 class _Reference:
-    """The float model's answers on the validation samples, kept: every candidate is compared with them."""
+    """The float model's answers on the validation samples, kept: every candidate is compared with them. The samples are gone through
+    again for each, so that they need not fit in memory."""
 
     def __init__(self, data: bytes, samples: Iterable[Sample], threads: int) -> None:
         self.model = Model(data)
         self.threads = threads
         session = self.model.session(threads)
-        self.samples: list[Sample] = []
-        self.outputs: list[list[Array]] = []
-        for sample in samples:
-            self.samples.append({name: np.array(x) for name, x in sample.items()})
-            self.outputs.append(_answers(session, sample))
-        if not self.samples:
+        self.samples = list(samples) if isinstance(samples, Iterator) else samples
+        self.outputs = [_answers(session, sample) for sample in self.samples]
+        if not self.outputs:
             raise ConvertError("there are no samples", rule="validation.empty", where="--validation")
         self.kept = [i for i, t in enumerate(self.model.outputs) if t.dtype.kind == "f"]
         if not self.kept:
@@ -269,3 +286,28 @@ def _metric_goal(answers: _Reference, metric: str, labels: Array | None, max_dro
     base = measure(answers.outputs)
     name = metric if metric == "cosine" or labels is not None else "agreement with float"
     return Goal(name, " %" if metric == "top1" else "", base, base - max_drop, lambda data: measure(answers.candidate(data)))
+
+
+def goal_of(
+    reference: bytes,
+    samples: Iterable[Sample] | None,
+    *,
+    evaluate: str | Callable[[Session], float] | None = None,
+    labels: Any = None,
+    threads: int = 1,
+    **options: Any,
+) -> Goal:
+    """`make_goal` from what `convert` is given: a script or a function, labels or their file.
+
+    Raises:
+        ConvertError: as `make_goal`; no data for a metric of ours.
+    """
+    if evaluate is None and samples is None:
+        raise ConvertError("an accuracy target needs data", rule="goal.data", where="--validation", hint="Or --calibration, or --eval")
+    if isinstance(evaluate, str):
+        evaluate = load_evaluator(evaluate)
+    elif evaluate is not None:
+        evaluate = _guarded(evaluate, "evaluate")
+    if isinstance(labels, (str, Path)):
+        labels = read_labels(labels)
+    return make_goal(reference, samples or (), evaluator=evaluate, labels=labels, threads=threads, **options)

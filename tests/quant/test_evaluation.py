@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge8 import Model
+from edge8 import Model, Session
 from edge8.converter import ConvertError, convert
 from edge8.converter.api import float_file, load_graph
+from edge8.converter.cli import convert_main
 from edge8.converter.quant.evaluation import load_evaluator, make_goal, read_labels
 
 DEMO = Path(__file__).resolve().parents[2] / "converter" / "examples" / "fashion_mnist"
@@ -189,3 +190,52 @@ def test_labels_from_files(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConvertError, match=message):
             read_labels(tmp_path / name)
+
+
+def options(count: int = 30) -> dict[str, Any]:
+    return {"calibration": pictures(count)[0]}
+
+
+def test_convert_checks_the_target(tmp_path: Path) -> None:
+    path = tmp_path / "a.e8"
+    made = convert(DEMO / "model.onnx", path, target_sqnr=20, **options())
+    assert made.search["target"] == "SQNR at least 20 dB"
+    assert float(made.search["reached"].split()[0]) == pytest.approx(made.accuracy["logits"]["sqnr"], abs=3)
+    assert path.exists()
+    path.unlink()
+    with pytest.raises(ConvertError, match=r"--target-sqnr: the target is SQNR at least 90 dB, the best is [\d.]+ dB; nothing is written"):
+        convert(DEMO / "model.onnx", path, target_sqnr=90, report=tmp_path / "a.html", **options())
+    assert list(tmp_path.iterdir()) == [], "neither the file nor a report"
+    made = convert(DEMO / "model.onnx", path, target_sqnr=90, best_effort=True, **options())
+    assert made.search["reached"].endswith("which is less")
+    assert path.exists()
+
+
+def test_convert_with_labels_and_functions(tmp_path: Path, script: Path) -> None:
+    samples, labels = pictures(60)
+    np.save(tmp_path / "labels.npy", labels)
+    made = convert(DEMO / "model.onnx", max_drop=2, validation=samples, labels=tmp_path / "labels.npy", **options())
+    assert made.search["target"].startswith("top1 at least")
+    made = convert(DEMO / "model.onnx", quant="weight", max_drop=1e6, evaluate=f"{script}:accuracy")
+    assert made.search["target"].startswith("--eval at least")
+    calls = []
+
+    def count(session: Session) -> float:
+        calls.append(session)
+        return 1.0
+
+    assert convert(DEMO / "model.onnx", quant="weight", max_drop=0, evaluate=count).search["reached"] == "1"
+    assert len(calls) == 2
+    with pytest.raises(ConvertError, match="an accuracy target needs data"):
+        convert(DEMO / "model.onnx", quant="weight", max_drop=1)
+
+
+def test_command_line(tmp_path: Path, script: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demo = [str(DEMO / "model.onnx"), "-o", str(tmp_path / "a.e8"), "--preprocess", str(DEMO / "preprocess.toml")]
+    demo += ["--calibration", str(DEMO / "calibration.npz"), "--samples", "20", "--max-drop"]
+    assert convert_main([*demo, "3", "--validation", str(DEMO / "test.npz"), "--labels", str(DEMO / "test.npz")]) == 0
+    assert "target: top1 at least" in capsys.readouterr().out
+    (tmp_path / "a.e8").unlink()
+    assert convert_main([*demo, "0", "--eval", f"{script}:nan"]) == 1
+    assert "the function gives nan" in capsys.readouterr().err
+    assert not (tmp_path / "a.e8").exists()
