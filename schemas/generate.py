@@ -84,7 +84,12 @@ def c_header() -> str:
         out.append(f"static const struct flat_field {name}_fields[] = {{ {', '.join(rows)} }};")
     out += ["", "/* Every operator in the order of the union: X(number, Table, file name). */", "#define E8_OPS(X) \\"]
     out += [f"    X({i + 1}, {name}, {snake(name)})" + (" \\" if i + 1 < len(ops) else "") for i, name in enumerate(ops)]
-    out += [f"enum {{ {', '.join(f'Params_{name} = {i + 1}' for i, name in enumerate(ops))}, E8_OP_COUNT = {len(ops)} }};", "", "#endif", ""]
+    out += [
+        f"enum {{ {', '.join(f'Params_{name} = {i + 1}' for i, name in enumerate(ops))}, E8_OP_COUNT = {len(ops)} }};",
+        "",
+        "#endif",
+        "",
+    ]
     return "\n".join(out)
 
 

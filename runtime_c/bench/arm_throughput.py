@@ -20,7 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
-FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-DNDEBUG", "-D_GNU_SOURCE", f"-I{SOURCE}", f"-I{SOURCE.parent / 'include'}"]
+FLAGS = [
+    "-std=c11",
+    "-O3",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-DNDEBUG",
+    "-D_GNU_SOURCE",
+    f"-I{SOURCE}",
+    f"-I{SOURCE.parent / 'include'}",
+]
 
 # Multiply-accumulates of one instruction (Q form).
 MACS = {"sdot": 16, "smmla": 32, "fmla": 4, "smull": 8, "smull2": 8, "smlal": 8, "smlal2": 8}
@@ -84,7 +93,15 @@ def macs_of(lines: list[str]) -> int:
 def cycles(lines: list[str], core: str, tool: str) -> float:
     """Cycles of one iteration of a loop body."""
     attributes = "+dotprod,+i8mm"
-    command = [tool, "--mtriple=aarch64-linux-gnu", f"--mcpu={core}", f"--mattr={attributes}", "--iterations=200", "--instruction-info=0", "-resource-pressure=0"]
+    command = [
+        tool,
+        "--mtriple=aarch64-linux-gnu",
+        f"--mcpu={core}",
+        f"--mattr={attributes}",
+        "--iterations=200",
+        "--instruction-info=0",
+        "-resource-pressure=0",
+    ]
     result = subprocess.run(command, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False)
     found = re.search(r"Total Cycles:\s+(\d+)", result.stdout)
     if result.returncode != 0 or not found:

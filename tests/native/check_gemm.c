@@ -121,7 +121,8 @@ static void check_gemm_s8(struct context *c)
         else
             memset(x.out[i], 0x55, bytes);
     }
-    snprintf(x.what, sizeof x.what, "m %zu n %zu taps %zu segment %zu fill %d residual %d", x.m, x.n, x.taps, x.segment, (int)fill, residual);
+    snprintf(x.what, sizeof x.what, "m %zu n %zu taps %zu segment %zu fill %d residual %d", x.m, x.n, x.taps, x.segment, (int)fill,
+             residual);
     for (int i = 0; i < 2; i++) {
         struct e8_gemm_s8 g = {x.m, x.n, x.taps, x.segment, x.rows, x.a_stride, x.w, NULL, stride, x.out[i], stride, x.scratch};
         if (residual) g.residual = in_place ? x.out[i] : x.residual;
@@ -145,7 +146,8 @@ static void check_gemm_s8s32(struct context *c)
     snprintf(x.what, sizeof x.what, "m %zu n %zu taps %zu segment %zu fill %d", x.m, x.n, x.taps, x.segment, (int)fill);
     for (int i = 0; i < 2; i++) {
         memset(out[i], 0x55, count * 4);
-        struct e8_gemm_s8s32 g = {x.m, x.n, x.taps, x.segment, x.rows, x.a_stride, x.w, draw(c) ? x.init : NULL, x.weight_sum, out[i], stride, x.scratch};
+        struct e8_gemm_s8s32 g = {x.m,          x.n,    x.taps, x.segment, x.rows, x.a_stride, x.w, draw(c) ? x.init : NULL,
+                                  x.weight_sum, out[i], stride, x.scratch};
         (i ? c->kernels : c->reference)->gemm_s8s32(&g);
     }
     expect_same(c, "gemm_s8s32", out[0], out[1], count * 4, x.what);
@@ -217,7 +219,8 @@ static void check_sums(struct context *c)
     size_t count = between(c, 1, 70);
     int32_t *x = take(c, count * 4), add = draw_int(c, -100000, 100000);
     int8_t *y[2] = {take(c, count), take(c, count)};
-    float *z[2] = {take(c, count * 4), take(c, count * 4)}, *scale = take(c, count * 4), *bias = take(c, count * 4), *residual = take(c, count * 4);
+    float *z[2] = {take(c, count * 4), take(c, count * 4)}, *scale = take(c, count * 4), *bias = take(c, count * 4),
+          *residual = take(c, count * 4);
     for (size_t i = 0; i < count; i++) x[i] = draw_int(c, -2000000, 2000000);
     fill_floats(c, scale, count);
     fill_floats(c, bias, count);
@@ -253,10 +256,10 @@ static const struct {
     size_t m, n, taps, segment;
     const char *name;
 } LAYERS[] = {
-    {48, 64, 9, 64, "3x3 64->64"},       {48, 256, 9, 256, "3x3 256->256"},  {49, 512, 9, 512, "3x3 512->512"},
-    {48, 96, 1, 16, "1x1 16->96"},       {48, 24, 1, 144, "1x1 144->24"},    {48, 16, 1, 32, "1x1 32->16"},
-    {48, 384, 1, 64, "1x1 64->384"},     {48, 64, 1, 384, "1x1 384->64"},    {49, 960, 1, 160, "1x1 160->960"},
-    {48, 64, 1, 64, "1x1 64->64"},       {48, 8, 1, 8, "1x1 8->8"},          {48, 32, 1, 28, "first layer 3x3x3->32"},
+    {48, 64, 9, 64, "3x3 64->64"},       {48, 256, 9, 256, "3x3 256->256"},   {49, 512, 9, 512, "3x3 512->512"},
+    {48, 96, 1, 16, "1x1 16->96"},       {48, 24, 1, 144, "1x1 144->24"},     {48, 16, 1, 32, "1x1 32->16"},
+    {48, 384, 1, 64, "1x1 64->384"},     {48, 64, 1, 384, "1x1 384->64"},     {49, 960, 1, 160, "1x1 160->960"},
+    {48, 64, 1, 64, "1x1 64->64"},       {48, 8, 1, 8, "1x1 8->8"},           {48, 32, 1, 28, "first layer 3x3x3->32"},
     {1, 1000, 1, 1280, "FC 1280->1000"}, {48, 1536, 1, 384, "FFN 384->1536"},
 };
 
@@ -324,7 +327,8 @@ static void bench_layer(struct context *c, size_t i, bool relu)
     x->scratch = aligned_alloc(64, (E8_GEMM_S8_SCRATCH(x->k) + 63) / 64 * 64);
     int32_t *out = malloc(x->m * x->n * 4);
     b.g = (struct e8_gemm_s8){x->m, x->n, x->taps, x->segment, x->rows, x->a_stride, x->w, NULL, 0, (int8_t *)out, x->n, x->scratch};
-    b.g32 = (struct e8_gemm_s8s32){x->m, x->n, x->taps, x->segment, x->rows, x->a_stride, x->w, x->init, x->weight_sum, out, x->n, x->scratch};
+    b.g32 =
+        (struct e8_gemm_s8s32){x->m, x->n, x->taps, x->segment, x->rows, x->a_stride, x->w, x->init, x->weight_sum, out, x->n, x->scratch};
     double macs = (double)x->m * (double)x->n * (double)x->k;
     char name[80];
     snprintf(name, sizeof name, "gemm_s8 %s%s", LAYERS[i].name, relu ? ", after ReLU" : "");
@@ -337,8 +341,17 @@ static void bench_layer(struct context *c, size_t i, bool relu)
         fill_floats(c, rows, pixels * x->segment);
         for (size_t t = 0; t < x->taps; t++)
             for (size_t r = 0; r < x->m; r++) x->rows[t * x->a_stride + r] = rows + (r + t / 3 * 20 + t % 3) * x->segment;
-        b.gf = (struct e8_gemm_f32){.m = x->m, .n = x->n, .taps = x->taps, .segment = x->segment, .a = x->rows, .a_stride = x->a_stride, .w = w,
-                                    .out = (float *)(void *)out, .out_stride = x->n, .low = -1e30f, .high = 1e30f};
+        b.gf = (struct e8_gemm_f32){.m = x->m,
+                                    .n = x->n,
+                                    .taps = x->taps,
+                                    .segment = x->segment,
+                                    .a = x->rows,
+                                    .a_stride = x->a_stride,
+                                    .w = w,
+                                    .out = (float *)(void *)out,
+                                    .out_stride = x->n,
+                                    .low = -1e30f,
+                                    .high = 1e30f};
         snprintf(name, sizeof name, "gemm_f32 %s", LAYERS[i].name);
         report_rate(c, name, macs, "MACs", 16, time_call(call_f32, &b));
         free(w);

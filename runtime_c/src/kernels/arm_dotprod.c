@@ -19,12 +19,12 @@ struct source {
 };
 
 /* Word `lane` of 16 inputs of each row. */
-#define ADD_WORD(lane)                                                                                                           \
-    do {                                                                                                                         \
-        for (int j = 0; j < 4; j++) {                                                                                            \
-            int8x16_t v = vld1q_s8(w + 64 * (lane) + 16 * j);                                                                    \
-            for (int r = 0; r < rows; r++) acc[r][j] = vdotq_laneq_s32(acc[r][j], v, x[r], lane);                                \
-        }                                                                                                                        \
+#define ADD_WORD(lane)                                                                                                                     \
+    do {                                                                                                                                   \
+        for (int j = 0; j < 4; j++) {                                                                                                      \
+            int8x16_t v = vld1q_s8(w + 64 * (lane) + 16 * j);                                                                              \
+            for (int r = 0; r < rows; r++) acc[r][j] = vdotq_laneq_s32(acc[r][j], v, x[r], lane);                                          \
+        }                                                                                                                                  \
     } while (0)
 
 DOTPROD_INLINE void add_sixteen(int32x4_t acc[ROWS][4], int rows, const int8_t *const *row, size_t s, const int8_t *w)
@@ -55,7 +55,8 @@ DOTPROD_INLINE void tile(int32x4_t acc[ROWS][4], int rows, const struct source *
         for (; s + 16 <= g->segment; s += 16, w += 16 * E8_NR) add_sixteen(acc, rows, row, s, w);
         for (; s < g->segment; s += 4, w += 4 * E8_NR) {
             E8_UNROLL
-            for (int r = 0; r < rows; r++) add_four(acc[r], s + 4 <= g->segment ? repeat_four(row[r] + s) : repeat_word(row[r] + s, g->segment - s), w);
+            for (int r = 0; r < rows; r++)
+                add_four(acc[r], s + 4 <= g->segment ? repeat_four(row[r] + s) : repeat_word(row[r] + s, g->segment - s), w);
         }
     }
 }

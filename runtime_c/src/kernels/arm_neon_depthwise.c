@@ -29,7 +29,8 @@ E8_INLINE void add_products(int32x4_t acc[4], int16x8_t low, int16x8_t high)
 }
 
 /* Channels [c, c + width) of `pixels` pixels from i on. */
-E8_INLINE void tile(int pixels, const struct e8_depthwise_s8 *g, const struct e8_requant *q, const struct rule *r, size_t i, size_t c, size_t width)
+E8_INLINE void tile(int pixels, const struct e8_depthwise_s8 *g, const struct e8_requant *q, const struct rule *r, size_t i, size_t c,
+                    size_t width)
 {
     int32x4_t acc[PIXELS][4];
     E8_UNROLL

@@ -10,12 +10,12 @@
 enum { ROWS = 4 };
 
 /* One input of each row, lane `lane` of x, times 16 weights. */
-#define ADD_LANE(lane)                                                                                                           \
-    do {                                                                                                                         \
-        for (int j = 0; j < 4; j++) {                                                                                            \
-            float32x4_t v = vld1q_f32(w + E8_NR * (lane) + 4 * j);                                                               \
-            for (int r = 0; r < rows; r++) acc[r][j] = vfmaq_laneq_f32(acc[r][j], v, x[r], lane);                                \
-        }                                                                                                                        \
+#define ADD_LANE(lane)                                                                                                                     \
+    do {                                                                                                                                   \
+        for (int j = 0; j < 4; j++) {                                                                                                      \
+            float32x4_t v = vld1q_f32(w + E8_NR * (lane) + 4 * j);                                                                         \
+            for (int r = 0; r < rows; r++) acc[r][j] = vfmaq_laneq_f32(acc[r][j], v, x[r], lane);                                          \
+        }                                                                                                                                  \
     } while (0)
 
 E8_INLINE void add_four(float32x4_t acc[ROWS][4], int rows, const float *const *row, size_t s, const float *w)
@@ -114,7 +114,8 @@ static void depthwise_f32(const struct e8_depthwise_f32 *g)
         for (; c + 4 <= g->channels; c += 4) depthwise_pixel(1, g, i, c);
         for (; c < g->channels; c++) {
             float acc = g->bias ? g->bias[c] : 0.0f;
-            for (size_t t = 0; t < g->taps; t++) acc = fma_float(((const float *)g->a[t * g->a_stride + i])[c], g->w[t * g->w_stride + c], acc);
+            for (size_t t = 0; t < g->taps; t++)
+                acc = fma_float(((const float *)g->a[t * g->a_stride + i])[c], g->w[t * g->w_stride + c], acc);
             g->out[i * g->out_stride + c] = clamp_float(acc, g->low, g->high);
         }
     }

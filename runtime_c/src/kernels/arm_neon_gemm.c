@@ -78,7 +78,8 @@ E8_INLINE void tile(int32x4_t sum[ROWS][4], int rows, bool pairs, const struct s
             for (; s + 8 <= g->segment; s += 8, w += 8 * E8_NR) add_eight(acc, rows, row, s, w);
         for (; s < g->segment; s += 4, w += 4 * E8_NR) {
             E8_UNROLL
-            for (int r = 0; r < rows; r++) add_four(acc[r], s + 4 <= g->segment ? repeat_four(row[r] + s) : repeat_word(row[r] + s, g->segment - s), w);
+            for (int r = 0; r < rows; r++)
+                add_four(acc[r], s + 4 <= g->segment ? repeat_four(row[r] + s) : repeat_word(row[r] + s, g->segment - s), w);
         }
     }
     E8_UNROLL

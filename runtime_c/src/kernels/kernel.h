@@ -68,7 +68,7 @@ struct e8_gemm_s8s32 {
     const void *const *a;
     size_t a_stride;
     const int8_t *w;
-    const int32_t *init;       /* or NULL: 0 */
+    const int32_t *init; /* or NULL: 0 */
     const int32_t *weight_sum;
     int32_t *out;
     size_t out_stride;
@@ -100,9 +100,9 @@ struct e8_depthwise_s8 {
 struct e8_depthwise_image {
     int32_t ih, iw, ow, kh, kw, sh, sw, dh, dw, pt, pl, zero, first, last;
     size_t channels, w_stride;
-    const void *x; /* [ih][iw][channels] */
-    const void *w; /* [kh * kw][w_stride] */
-    void *out;     /* [oh][ow][channels] */
+    const void *x;     /* [ih][iw][channels] */
+    const void *w;     /* [kh * kw][w_stride] */
+    void *out;         /* [oh][ow][channels] */
     const float *bias; /* float form: padded, or NULL */
     float low, high;   /* float form */
     void *scratch;     /* E8_DEPTHWISE_SCRATCH bytes, 64-byte aligned */
@@ -121,7 +121,8 @@ enum { E8_DEPTHWISE_SCRATCH = 0 };
 static inline int e8_depthwise_fits(int64_t kh, int64_t kw, int64_t sw, int64_t dh, int64_t dw)
 {
     int64_t rows = (kh - 1) * dh + 1, columns = 7 * sw + (kw - 1) * dw + 1;
-    return kh * kw <= E8_DEPTHWISE_TAPS && rows <= E8_DEPTHWISE_PIXELS && columns <= E8_DEPTHWISE_PIXELS && rows * columns <= E8_DEPTHWISE_PIXELS;
+    return kh * kw <= E8_DEPTHWISE_TAPS && rows <= E8_DEPTHWISE_PIXELS && columns <= E8_DEPTHWISE_PIXELS &&
+           rows * columns <= E8_DEPTHWISE_PIXELS;
 }
 
 /* Float GEMM: out[i][c] = clamp(fma-chain over k from bias[c] (+ residual added last), low, high). The chain is
@@ -130,9 +131,9 @@ struct e8_gemm_f32 {
     size_t m, n, taps, segment;
     const void *const *a;
     size_t a_stride;
-    const float *w;          /* [ceil(n/16)][k][16] */
-    const float *bias;       /* padded, or NULL: 0 */
-    const float *scale;      /* NULL, or padded: the chain starts at 0 and fma(acc, scale[c], bias[c]) follows it (coded weights) */
+    const float *w;     /* [ceil(n/16)][k][16] */
+    const float *bias;  /* padded, or NULL: 0 */
+    const float *scale; /* NULL, or padded: the chain starts at 0 and fma(acc, scale[c], bias[c]) follows it (coded weights) */
     const float *residual;
     size_t residual_stride;
     float *out;
@@ -220,7 +221,7 @@ struct e8_kernels {
     void (*add_s8)(const int8_t *x0, const int8_t *x1, int8_t *y, size_t count, const struct e8_add_s8 *p);
     /* y = requantise((x0 - zero0) * (x1 - zero1) * multiplier). */
     void (*mul_s8)(const int8_t *x0, const int8_t *x1, int8_t *y, size_t count, const struct e8_mul_s8 *p);
-    void (*max_s8)(const int8_t *const *a, size_t taps, size_t count, int8_t *y); /* y[c] = max over taps of a[t][c] */
+    void (*max_s8)(const int8_t *const *a, size_t taps, size_t count, int8_t *y);  /* y[c] = max over taps of a[t][c] */
     void (*sum_s8)(const int8_t *const *a, size_t taps, size_t count, int32_t *y); /* y[c] += sum over taps of a[t][c] */
     /* y[i] = f(x[i]) for a function of operator Unary, see unary_map.h; y may be x. */
     void (*unary_f32)(uint32_t kind, float alpha, float beta, const float *x, float *y, size_t count);

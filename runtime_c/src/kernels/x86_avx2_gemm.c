@@ -57,8 +57,8 @@ AVX2_INLINE void multiply(__m256i acc[ROWS][2], int rows, int vectors, const str
 }
 
 /* `rows` rows from `first` of one block of `columns` channels from n, `vectors` of 8 of them. */
-AVX2_INLINE void tile_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q, const struct requant_avx2 *r, int rows, int vectors, size_t first,
-                         size_t n, size_t columns, const int8_t *w)
+AVX2_INLINE void tile_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q, const struct requant_avx2 *r, int rows, int vectors,
+                         size_t first, size_t n, size_t columns, const int8_t *w)
 {
     struct source s = {g->a, g->a_stride, g->taps, g->segment};
     __m256i acc[ROWS][2];
