@@ -19,7 +19,7 @@ from ..targets.cpu_lite import write
 from .matrices import depth_of, input_rows, positions_of
 from .weights import WEIGHTS_INPUT
 
-__all__ = ["InputStatistics", "Statistics", "gather"]
+__all__ = ["InputStatistics", "Statistics", "chosen_positions", "gather", "linear_nodes", "residual_name"]
 
 Array = np.ndarray[Any, Any]
 
@@ -27,6 +27,7 @@ Array = np.ndarray[Any, Any]
 # channels per block of so many: correlations between blocks are then taken as zero.
 MOMENT_LIMIT = 1280
 BLOCK = 512
+RESIDUAL_INPUT = 4
 
 
 @dataclass
@@ -36,12 +37,14 @@ class InputStatistics:
     Attributes:
         rows: positions seen.
         total: sum ``[groups, K]``, float64.
+        means: mean per sample ``[groups, K]``.
         moments: sums of products per block of inputs: ``(begin, [groups, k, k])`` for inputs ``begin .. begin + k``, float64.
     """
 
     rows: int
     total: Array
     moments: list[tuple[int, Array]]
+    means: list[Array] = field(default_factory=list)
 
     @property
     def mean(self) -> Array:
@@ -60,12 +63,14 @@ class Statistics:
     """What a few runs of the float model showed.
 
     Attributes:
-        inputs: by node name, for operators with constant float weights.
+        inputs: one per node of `linear_nodes`, in order.
+        residuals: mean per channel ``[samples, C]`` of these nodes' residual inputs, None where they have none.
         extremes: smallest and largest value per channel (last axis) ``[2, C]`` of the activations asked for, by tensor name.
         samples: how many runs.
     """
 
-    inputs: dict[str, InputStatistics] = field(default_factory=dict)
+    inputs: list[InputStatistics] = field(default_factory=list)
+    residuals: list[Array | None] = field(default_factory=list)
     extremes: dict[str, Array] = field(default_factory=dict)
     samples: int = 0
 
@@ -83,31 +88,48 @@ def _blocks(kernel: int, depth: int, moments: bool) -> list[tuple[int, int]]:
     return [(begin, min(begin + step, total)) for begin in range(0, total, step)]
 
 
+def linear_nodes(graph: Graph) -> list[Node]:
+    """Nodes with constant weights, in order. Quantisation keeps their number and order."""
+    return [n for n in graph.nodes if n.op in WEIGHTS_INPUT and graph.tensors[n.inputs[WEIGHTS_INPUT[n.op]]].constant]
+
+
+def chosen_positions(number: int, sample: int, positions: int, take: int) -> Array:
+    """Output positions of a node (its number in `linear_nodes`) that a sample contributes: all, or ``take`` scattered ones."""
+    if take >= positions:
+        return np.arange(positions)
+    return np.random.default_rng((number, sample)).choice(positions, take, replace=False)
+
+
+def residual_name(node: Node) -> str:
+    """The activation that the node adds to its products, or the empty string."""
+    return node.inputs[RESIDUAL_INPUT] if node.op in ("Conv2D", "FullyConnected") and len(node.inputs) > RESIDUAL_INPUT else ""
+
+
 class _Watch:
     """Adds up one operator's inputs."""
 
-    def __init__(self, node: Node, graph: Graph, rows_per_sample: int, moments: bool, seed: int) -> None:
-        self.node = node
+    def __init__(self, node: Node, graph: Graph, rows_per_sample: int, moments: bool, number: int) -> None:
+        self.node, self.number = node, number
         self.shape = graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].shape
         groups, kernel, depth = depth_of(node, self.shape)
-        positions = positions_of(node, graph.tensors[node.inputs[0]].shape, graph.tensors[node.outputs[0]].shape)
-        self.positions, self.take = positions, min(positions, rows_per_sample)
-        self.random = np.random.default_rng(seed)
+        self.positions = positions_of(node, graph.tensors[node.inputs[0]].shape, graph.tensors[node.outputs[0]].shape)
+        self.take = rows_per_sample
         ranges = _blocks(kernel, depth, moments)
         self.sums = InputStatistics(0, np.zeros((groups, kernel * depth)), [(b, np.zeros((groups, e - b, e - b))) for b, e in ranges])
+        self.residual: list[Array] = []
 
-    def add(self, x: Array) -> None:
-        """Take some positions of a run, all where there are few."""
-        if self.take == self.positions:
-            chosen = np.arange(self.positions)
-        else:
-            chosen = self.random.choice(self.positions, self.take, replace=False)
-        rows = input_rows(self.node, x, self.shape, chosen)
-        self.sums.rows += len(chosen)
-        self.sums.total += rows.sum(axis=1, dtype=np.float64)
+    def add(self, x: Array, residual: Array | None, sample: int) -> None:
+        """Take the chosen positions of a run."""
+        rows = input_rows(self.node, x, self.shape, chosen_positions(self.number, sample, self.positions, self.take))
+        self.sums.rows += rows.shape[1]
+        added = rows.sum(axis=1, dtype=np.float64)
+        self.sums.total += added
+        self.sums.means.append(added / rows.shape[1])
         for begin, products in self.sums.moments:
             part = rows[:, :, begin : begin + products.shape[1]]
             products += np.matmul(part.transpose(0, 2, 1), part)
+        if residual is not None:
+            self.residual.append(residual.reshape(-1, residual.shape[-1]).mean(axis=0, dtype=np.float64))
 
 
 def gather(
@@ -126,32 +148,29 @@ def gather(
         graph: float, as the passes left it.
         samples: inputs by name.
         most: samples to use.
-        rows: output positions per operator to use, over all samples.
+        rows: output positions per operator to use, over ``most`` samples; 0 watches no inputs.
         moments: gather second moments.
         channels: activations whose channel extremes are wanted.
         threads: of the runs.
     """
-    data = write(graph)
-    model = Model(data)
+    model = Model(write(graph))
     session = model.session(threads)
-    numbers = {model._tensor(i).name: i for i in range(len(model.tensors))}
-    watches: dict[int, _Watch] = {}
-    for i, node in enumerate(graph.nodes):
-        position = WEIGHTS_INPUT.get(node.op)
-        if position is not None and graph.tensors[node.inputs[position]].constant:
-            watches[i] = _Watch(node, graph, max(1, rows // most), moments, i)
+    numbers = {t.name: t.index for t in model.tensors}
+    order = {id(node): i for i, node in enumerate(graph.nodes)}
+    watches = [_Watch(n, graph, max(1, rows // most), moments, i) for i, n in enumerate(linear_nodes(graph))] if rows else []
+    by_op = {order[id(w.node)]: w for w in watches}
     result = Statistics()
     wanted = {name: np.full((2, graph.tensors[name].shape[-1]), [[np.inf], [-np.inf]]) for name in channels}
-    by_op: dict[int, list[str]] = {}
-    for i, node in enumerate(graph.nodes):
-        by_op[i] = [name for name in node.outputs if name in wanted]
+    made = {i: [name for name in node.outputs if name in wanted] for i, node in enumerate(graph.nodes)}
 
     def before(op: int) -> None:
-        if op in watches:
-            watches[op].add(session.tensor(numbers[graph.nodes[op].inputs[0]]))
+        if op in by_op:
+            residual = residual_name(graph.nodes[op])
+            x = session.tensor(numbers[graph.nodes[op].inputs[0]])
+            by_op[op].add(x, session.tensor(numbers[residual]) if residual else None, result.samples)
 
     def after(op: int) -> None:
-        for name in by_op[op]:
+        for name in made[op]:
             x = session.tensor(numbers[name]).reshape(-1, wanted[name].shape[1])
             wanted[name][0] = np.minimum(wanted[name][0], x.min(axis=0))
             wanted[name][1] = np.maximum(wanted[name][1], x.max(axis=0))
@@ -162,6 +181,7 @@ def gather(
                 break
             session(dict(sample))
             result.samples += 1
-    result.inputs = {graph.nodes[i].name: watch.sums for i, watch in watches.items()}
+    result.inputs = [w.sums for w in watches]
+    result.residuals = [np.stack(w.residual) if w.residual else None for w in watches]
     result.extremes = wanted
     return result

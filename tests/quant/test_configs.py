@@ -211,6 +211,17 @@ def test_table_in_the_docs_is_the_code() -> None:
     assert markdown_table() in text, "print it with python -m edge8.converter.quant.configs"
 
 
+def test_examples_in_the_docs_work(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    toml = text.split("```toml\n")[1].split("```")[0]
+    got = parse(write(tmp_path, "net.toml", toml))
+    assert (got.model, got.resize, got.input_shape) == ("net.onnx", (224, 224), [("pixels:0", (1, 3, 224, 224))])
+    ini = "\n".join(line[4:] for line in text.split("    # full_quant.cfg")[1].split("    convert")[0].splitlines())
+    warnings: list[str] = []
+    got = parse(write(tmp_path, "full_quant.cfg", ini), warnings=warnings)
+    assert (got.calibration, got.resize, got.samples, got.method, warnings) == (["image=pictures/"], (224, 224), 100, "minmax", [])
+
+
 def test_every_mapped_flag_exists() -> None:
     flags = {option for action in make_parser()._actions for option in action.option_strings}
     named = {flag for key in KEYS.values() for flag in re.findall(r"`(--[a-z-]+)`", key.text)}
