@@ -10,7 +10,7 @@ demo: $(VENV)/installed-bench
 	$(BIN)/python converter/examples/demo.py
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 style: $(VENV)/installed-dev
 	PATH="$(abspath $(BIN)):$$PATH" .ci/style
