@@ -180,8 +180,8 @@ E8_API int e8_model_dynamic_batch(const e8_model *model);
 E8_API uint32_t e8_model_crc(const e8_model *model);
 E8_API uint64_t e8_model_macs(const e8_model *model);
 
-/* Arena bytes that a session with so many threads (at least 1) needs on this CPU; the activations alone are
- * e8_model_activation_bytes. */
+/* Arena bytes that a session with so many threads (at least 1) needs on this CPU, or SIZE_MAX where so many threads need more than
+ * it can address; the activations alone are e8_model_activation_bytes. A model that cannot run here with one thread is not opened. */
 E8_API size_t e8_model_arena(const e8_model *model, uint32_t threads);
 E8_API size_t e8_model_activation_bytes(const e8_model *model);
 

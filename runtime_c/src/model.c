@@ -155,6 +155,13 @@ static bool constant_is_plain(const struct op_type *type, uint32_t i, const stru
     return packed || !t->constant || t->data.count == t->bytes;
 }
 
+/* Bytes of a session's arena; may exceed what this machine can address. */
+static uint64_t arena_bytes(const struct model *m, uint32_t threads)
+{
+    uint64_t per_thread = size_align(m->scratch_thread, 64), shared = size_align(m->scratch_shared, 64);
+    return size_add(size_align(m->activation_bytes, 64), size_add(shared, size_mul(per_thread, threads)));
+}
+
 static e8_status verify_op(struct model *m, uint32_t index, const e8_limits *limits, e8_diag *diag)
 {
     struct check c = {.op = model_op(m, index), .tensor = E8_ABSENT, .rule = ""};
@@ -180,7 +187,8 @@ static e8_status verify_op(struct model *m, uint32_t index, const e8_limits *lim
     m->scratch_thread = size_max(m->scratch_thread, c.scratch_thread);
     m->macs = size_add(m->macs, c.macs);
     if (m->macs > limits->macs) return fail(diag, E8_ERR_LIMIT, "limit.macs", index, E8_ABSENT);
-    if (m->scratch_shared > limits->arena || m->scratch_thread > limits->arena)
+    bool addressable = arena_bytes(m, 1) <= SIZE_MAX / 2;
+    if (m->scratch_shared > limits->arena || m->scratch_thread > limits->arena || !addressable)
         return fail(diag, E8_ERR_LIMIT, "limit.arena", index, E8_ABSENT);
     return E8_OK;
 }
@@ -346,8 +354,6 @@ size_t e8_model_activation_bytes(const e8_model *model)
 
 size_t e8_model_arena(const e8_model *model, uint32_t threads)
 {
-    const struct model *m = model_of(model);
-    uint64_t per_thread = size_align(m->scratch_thread, 64), shared = size_align(m->scratch_shared, 64);
-    uint64_t total = size_add(size_align(m->activation_bytes, 64), size_add(shared, size_mul(per_thread, threads ? threads : 1)));
-    return total > SIZE_MAX / 2 ? SIZE_MAX / 2 : (size_t)total;
+    uint64_t total = arena_bytes(model_of(model), threads ? threads : 1);
+    return total > SIZE_MAX / 2 ? SIZE_MAX : (size_t)total;
 }

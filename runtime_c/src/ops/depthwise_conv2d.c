@@ -13,7 +13,7 @@ struct depthwise {
     struct window w;
     size_t taps, multiplier;
     size_t repeated; /* place of the repeated input in the extra scratch */
-    size_t extra;
+    uint64_t extra;
 };
 
 static e8_status check_shapes(struct check *c, const struct linear *l, int32_t multiplier)
@@ -36,7 +36,7 @@ static void set_sizes(struct depthwise *d, const struct op *op)
     uint64_t decoded = l->form == LINEAR_CODED ? size_mul(size_mul(d->taps, l->padded), sizeof(float)) : 0;
     uint64_t repeated = d->multiplier > 1 ? size_mul(l->x.bytes, d->multiplier) : 0;
     d->repeated = (size_t)size_align(decoded, 64);
-    d->extra = (size_t)size_add(size_align(decoded, 64), repeated);
+    d->extra = size_add(size_align(decoded, 64), repeated);
     window_decode(op, &l->x, &l->y, l->w.dims[0], l->w.dims[1], &d->w);
 }
 

@@ -135,7 +135,7 @@ struct linear_scratch linear_scratch_layout(const struct linear *l, uint64_t zer
     s.scale = place(&total, l->form == LINEAR_CODED || l->form == LINEAR_DYNAMIC ? array : 0);
     s.zeros = place(&total, size_mul(zeros, int8 ? 1 : 4));
     s.extra = place(&total, extra);
-    s.total = (size_t)total;
+    s.total = total;
     return s;
 }
 
@@ -245,7 +245,8 @@ enum { GATHER_SLACK = 16 };
 
 /* Parts of a thread's scratch. */
 struct parts {
-    size_t pointers, kernel, rows, edge, panel, scales, total;
+    size_t pointers, kernel, rows, edge, panel, scales;
+    uint64_t total;
 };
 
 static struct parts thread_parts(const struct linear_rows *job)
@@ -262,7 +263,7 @@ static struct parts thread_parts(const struct linear_rows *job)
     p.panel = place(&total, l->form == LINEAR_CODED ? size_mul(size_mul(panel_blocks(l), l->depth), E8_NR * sizeof(float)) : 0);
     p.scales =
         place(&total, l->form == LINEAR_CODED && l->w.group ? size_mul(size_div_up(l->depth, l->w.group), E8_NR * sizeof(float)) : 0);
-    p.total = (size_t)total;
+    p.total = total;
     return p;
 }
 

@@ -41,9 +41,10 @@ struct linear {
     size_t depth;    /* K: values that one output sums */
 };
 
-/* Offsets in the shared scratch; each a multiple of 64. */
+/* Offsets in the shared scratch; each a multiple of 64. They fit a size_t once `total` has passed the model's limits. */
 struct linear_scratch {
-    size_t init, multiplier, weight_sum, residual, bias, scale, zeros, extra, total;
+    size_t init, multiplier, weight_sum, residual, bias, scale, zeros, extra;
+    uint64_t total;
 };
 
 /* Decode the tensors, the form and the activation bounds; the caller sets channels, padded, groups and depth. linear_open adds

@@ -69,7 +69,8 @@ static size_t panel_columns(const struct mat_mul *p)
 }
 
 struct parts {
-    size_t init, sum, sums, kernel, total;
+    size_t init, sum, sums, kernel;
+    uint64_t total;
 };
 
 static struct parts thread_parts(const struct mat_mul *p)
@@ -84,7 +85,7 @@ static struct parts thread_parts(const struct mat_mul *p)
         s.kernel = s.sums + (size_t)columns * ROWS * 4;
         total = size_add(s.kernel, E8_GEMM_S8_SCRATCH((uint64_t)p->k));
     }
-    s.total = (size_t)total;
+    s.total = total;
     return s;
 }
 
