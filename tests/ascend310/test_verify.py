@@ -202,7 +202,7 @@ CORRUPTIONS: list[tuple[str, str, Corruption]] = [
     ("atc-command", "two dynamic flags", _text("atc.sh", r"--log=error", "--log=error --dynamic_batch_size=1,2 --dynamic_dims=1,2")),
     ("atc-command", "model that does not exist", _text("atc.sh", r"net_deploy", "met_deploy")),
     ("atc-command", "space behind =", _text("atc.sh", r"--log=error", "--log= error")),
-    ("paths", "an absolute path", _text("run_on_board.md", r"sh atc.sh", "sh /home/user/atc.sh")),
+    ("paths", "an absolute path", _text("run_on_board.md", r"sh atc.sh", "sh /opt/net/atc.sh")),
     ("reports", "report.html changed", _text("report.html", "<h2>Warnings</h2>", "<h2>All is well</h2>")),
     ("reports", "report.json without layers", _report(lambda data: data.pop("layers"))),
     ("reports", "report.json of another chip", _report(lambda data: data.update(dequant="fp32"))),

@@ -107,7 +107,7 @@ class ConvTranspose(OpRun):
     ):
         rank = w.ndim - 2
         if output_shape or auto_pad not in (None, "", "NOTSET"):
-            raise NotImplementedError("ConvTranspose with output_shape or auto_pad; prepare the model first")
+            raise ValueError("output_shape and auto_pad are for preparation to resolve")
         stride, dilation, pad = _spatial(x, w.shape[2:], strides, dilations, pads, None)
         extra = list(output_padding or [0] * rank)
         product = lambda p, q: kernels.conv_transpose(p, q, group or 1, stride, dilation, pad, extra)  # noqa: E731
@@ -149,7 +149,7 @@ class MaxPool(OpRun):
         self, x, auto_pad=None, ceil_mode=None, dilations=None, kernel_shape=None, pads=None, storage_order=None, strides=None
     ):
         if len(self.onnx_node.output) > 1:
-            raise NotImplementedError("MaxPool with an index output")
+            raise ValueError("an index output has no form on the chip")
         stride, dilation, pad = _spatial(x, kernel_shape, strides, dilations, pads, auto_pad)
         return (kernels.max_pool(x, kernel_shape, stride, dilation, pad, bool(ceil_mode)),)
 
@@ -232,7 +232,9 @@ class Resize(OpRun):
         nearest_mode=None,
     ):
         if axes or antialias:
-            raise NotImplementedError("Resize with axes or antialias")
+            raise ValueError("axes and antialias have no form on the chip")
+        if (coordinate_transformation_mode or "half_pixel") not in kernels.COORDINATE_MODES:
+            raise ValueError(f"coordinate_transformation_mode {coordinate_transformation_mode} has no form on the chip")
         if sizes is not None and sizes.size:
             target = [int(v) for v in sizes]
             factors = [out / length for out, length in zip(target, x.shape, strict=True)]

@@ -201,8 +201,11 @@ def average_pool(
     return (total / count).astype(x.dtype)
 
 
+COORDINATE_MODES = ("align_corners", "asymmetric", "half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn")
+
+
 def _coordinates(mode: str, length_out: int, length_in: int, scale: float) -> Array:
-    """Input coordinate of each output index, float64."""
+    """Input coordinate of each output index, float64; ``mode`` is one of COORDINATE_MODES."""
     index = np.arange(length_out, dtype=np.float64)
     if mode == "align_corners":
         return index * ((length_in - 1) / (length_out - 1)) if length_out > 1 else np.zeros(1)
@@ -212,9 +215,7 @@ def _coordinates(mode: str, length_out: int, length_in: int, scale: float) -> Ar
         return np.zeros(1)
     if mode == "tf_half_pixel_for_nn":
         return (index + 0.5) / scale
-    if mode in ("half_pixel", "pytorch_half_pixel"):
-        return (index + 0.5) / scale - 0.5
-    raise NotImplementedError(f"coordinate_transformation_mode {mode}")
+    return (index + 0.5) / scale - 0.5
 
 
 def _nearest_index(coordinate: Array, mode: str) -> Array:
