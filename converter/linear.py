@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .graph import DType, Node, Tensor
@@ -10,8 +12,10 @@ from .ops.base import Array, Value, requantise
 
 __all__ = [
     "DEPTH_LIMIT",
+    "check_bias",
     "clamp_float",
     "code_bits",
+    "convolution_inputs",
     "finish_int8",
     "pack_codes",
     "pack_matrix",
@@ -94,6 +98,31 @@ def unpack_matrix(data: bytes, n: int, k: int, bits: int) -> Array:
     columns = -(-k // 4)
     codes = unpack_codes(data, bits, blocks * columns * 64).reshape(blocks, columns, ROWS, 4)
     return codes.transpose(0, 2, 1, 3).reshape(blocks * ROWS, columns * 4)[:n, :k].copy()
+
+
+def convolution_inputs(node: Node, inputs: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+    """x [N,H,W,C] and weights [O,KH,KW,C/group] of a convolution or transposed convolution, checked with group and bias.
+
+    Raises:
+        ValueError: ranks, channels, group or bias do not fit together.
+    """
+    x, w = inputs[0], inputs[1]
+    assert x is not None
+    assert w is not None
+    if len(x.shape) != 4 or len(w.shape) != 4:
+        raise ValueError(f"input {list(x.shape)} and weights {list(w.shape)} must have rank 4")
+    group = node.params.get("group", 1)
+    if group < 1 or x.shape[3] != w.shape[3] * group or w.shape[0] % group:
+        raise ValueError(f"{x.shape[3]} input channels, weights {list(w.shape)} and group {group} do not fit together")
+    check_bias(inputs, w.shape[0])
+    return x, w
+
+
+def check_bias(inputs: Sequence[Tensor | None], channels: int) -> None:
+    """Raise ValueError unless input 2 is absent or has one value per output channel."""
+    bias = inputs[2] if len(inputs) > 2 else None
+    if bias is not None and bias.shape != (channels,):
+        raise ValueError(f"bias has shape {list(bias.shape)}, not [{channels}]")
 
 
 def clamp_float(x: Array, node: Node) -> Array:

@@ -32,6 +32,16 @@ def test_no_foreign_operator_files() -> None:
     assert sorted(operators()) == sorted(OPS)
 
 
+def test_enums_are_the_schemas() -> None:
+    from edge8.converter import graph, schema_generated
+    from edge8.converter.ops import binary, pad, pool2d, reduce, resize, unary
+
+    own = [binary.BinaryKind, pad.PadKind, pool2d.PoolKind, reduce.ReduceKind, resize.ResizeKind, unary.UnaryKind]
+    for enum, name in [*((e, e.__name__) for e in own), (graph.DType, "Type")]:
+        there = {key: value for key, value in vars(getattr(schema_generated, name)).items() if not key.startswith("_")}
+        assert {member.name: member.value for member in enum} == there, name
+
+
 def test_generated_code_is_fresh() -> None:
     done = subprocess.run([sys.executable, str(ROOT / "schemas" / "generate.py"), "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

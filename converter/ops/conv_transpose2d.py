@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import DType, Graph, Node, Tensor
-from ..linear import DEPTH_LIMIT, clamp_float, code_bits, finish_int8, pack_matrix, unpack_matrix
+from ..linear import DEPTH_LIMIT, clamp_float, code_bits, convolution_inputs, finish_int8, pack_matrix, unpack_matrix
 from ..window import Window, spatial_list, window_of
 from .base import Array, Operator, Quantisation, Scales, Value, onnx_op, register
 from .conv2d import add_bias, import_weights, split_bias
@@ -60,17 +60,7 @@ class ConvTranspose2D(Operator):
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """``[N,OH,OW,O]``."""
-        x, w = inputs[0], inputs[1]
-        assert x is not None
-        assert w is not None
-        if len(x.shape) != 4 or len(w.shape) != 4:
-            raise ValueError(f"input {list(x.shape)} and weights {list(w.shape)} must have rank 4")
-        group = node.params.get("group", 1)
-        if group < 1 or x.shape[3] != w.shape[3] * group or w.shape[0] % group:
-            raise ValueError(f"{x.shape[3]} input channels, weights {list(w.shape)} and group {group} do not fit together")
-        bias = inputs[2] if len(inputs) > 2 else None
-        if bias is not None and bias.shape != (w.shape[0],):
-            raise ValueError(f"bias has shape {list(bias.shape)}, not [{w.shape[0]}]")
+        x, w = convolution_inputs(node, inputs)
         oh, ow = _output(node, x.shape, window_of(node, (w.shape[1], w.shape[2])))
         return [((x.shape[0], oh, ow, w.shape[0]), x.dtype)]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..graph import DType, Graph, Node, Tensor
-from ..linear import ROWS, clamp_float, code_bits, finish_int8, pack_codes, unpack_codes
+from ..linear import ROWS, check_bias, clamp_float, code_bits, finish_int8, pack_codes, unpack_codes
 from ..window import taps, window_of
 from .base import Array, Operator, Quantisation, Scales, Value, register
 
@@ -47,9 +47,7 @@ class DepthwiseConv2D(Operator):
         multiplier = node.params.get("multiplier", 1)
         if multiplier < 1 or w.shape[2] != x.shape[3] * multiplier:
             raise ValueError(f"{x.shape[3]} input channels, {w.shape[2]} output channels and multiplier {multiplier} do not fit together")
-        bias = inputs[2] if len(inputs) > 2 else None
-        if bias is not None and bias.shape != (w.shape[2],):
-            raise ValueError(f"bias has shape {list(bias.shape)}, not [{w.shape[2]}]")
+        check_bias(inputs, w.shape[2])
         oh, ow = window_of(node, (w.shape[0], w.shape[1])).output((x.shape[1], x.shape[2]))
         return [((x.shape[0], oh, ow, w.shape[2]), x.dtype)]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import DType, Graph, Node, Tensor
-from ..linear import DEPTH_LIMIT, clamp_float, code_bits, finish_int8, pack_matrix, unpack_matrix
+from ..linear import DEPTH_LIMIT, check_bias, clamp_float, code_bits, finish_int8, pack_matrix, unpack_matrix
 from .base import Array, Operator, Quantisation, Scales, Value, onnx_op, register
 from .binary import BinaryKind
 
@@ -29,9 +29,7 @@ class FullyConnected(Operator):
         assert w is not None
         if len(x.shape) < 1 or len(w.shape) != 2 or x.shape[-1] != w.shape[1]:
             raise ValueError(f"input {list(x.shape)} and weights {list(w.shape)} do not fit together")
-        bias = inputs[2] if len(inputs) > 2 else None
-        if bias is not None and bias.shape != (w.shape[0],):
-            raise ValueError(f"bias has shape {list(bias.shape)}, not [{w.shape[0]}]")
+        check_bias(inputs, w.shape[0])
         return [((*x.shape[:-1], w.shape[0]), x.dtype)]
 
     def reference(self, node: Node, inputs: Sequence[Array | None], outputs: Sequence[Tensor]) -> list[Array]:

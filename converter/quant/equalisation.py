@@ -17,15 +17,17 @@ from typing import Any
 import numpy as np
 
 from ..graph import DType, Graph, Node, Tensor
+from ..ops.binary import BinaryKind
+from ..ops.reduce import ReduceKind
+from ..ops.unary import UnaryKind
 
 __all__ = ["Space", "equalise", "find_spaces", "space_scales"]
 
 Array = np.ndarray[Any, Any]
 
 _INF = float("inf")
-_UNARY_HOMOGENEOUS = frozenset({0, 2, 15, 16})  # IDENTITY, LEAKY_RELU, ABS, NEG of UnaryKind
-_ADD, _SUB, _MUL, _MIN, _MAX, _PRELU = 0, 1, 2, 5, 6, 7  # BinaryKind
-_REDUCE_LINEAR = frozenset({0, 1, 2, 3})  # MEAN, SUM, MAX, MIN of ReduceKind
+_UNARY_HOMOGENEOUS = frozenset({UnaryKind.IDENTITY, UnaryKind.LEAKY_RELU, UnaryKind.ABS, UnaryKind.NEG})
+_REDUCE_LINEAR = frozenset({ReduceKind.MEAN, ReduceKind.SUM, ReduceKind.MAX, ReduceKind.MIN})
 # No channel is divided by less than this fraction of the space's largest divisor: near-dead channels stay near dead.
 _SMALLEST = 1.0 / 64
 
@@ -127,14 +129,14 @@ def _binary_passes(graph: Graph, node: Node) -> tuple[int, ...]:
     if not _clamp_allows(node):
         return ()
     scaled = [i for i, n in enumerate(node.inputs) if not graph.tensors[n].constant and graph.tensors[n].shape[-1:] == out.shape[-1:]]
-    if kind in (_ADD, _SUB, _MIN, _MAX):
+    if kind in (BinaryKind.ADD, BinaryKind.SUB, BinaryKind.MIN, BinaryKind.MAX):
         # Both sides carry the factor; a constant or broadcast side cannot.
         return (0, 1) if len(scaled) == 2 else ()
-    if kind == _MUL:
+    if kind == BinaryKind.MUL:
         # One side carries the factor: the one with the output's shape. The other stays as it is.
         full = [i for i, n in enumerate(node.inputs) if graph.tensors[n].shape == out.shape and not graph.tensors[n].constant]
         return (full[0],) if len(full) == 1 else ()
-    return (0,) if kind == _PRELU and 0 in scaled else ()
+    return (0,) if kind == BinaryKind.PRELU and 0 in scaled else ()
 
 
 def _join_node(graph: Graph, node: Node, union: _Union) -> None:
