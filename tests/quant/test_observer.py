@@ -200,7 +200,7 @@ def divergences(x: Array) -> dict[int, float]:
             filled = p[b:e] > 0
             q[b:e][filled] = counts[b:e].sum() / max(1, filled.sum())
         used = p > 0
-        ratio = np.where(q[used] > 0, (p[used] / p.sum()) / np.maximum(q[used] / inside, 1e-300), np.e)
+        ratio = np.where(q[used] > 0, (p[used] / p.sum()) / np.maximum(q[used] / inside, 1e-300), np.exp(1 + 15 * tail / p.sum()))
         values[bins] = float(np.sum(p[used] / p.sum() * np.log(ratio)))
     return values
 
@@ -215,6 +215,13 @@ def test_divergence_is_nearly_the_least_of_a_plain_implementation() -> None:
         assert values[bins] - least <= 0.25 * (usual - least)
     wild = np.concatenate([bell(30_000), np.float32([100.0])])
     assert Observer().add(wild).range("kl")[1] < 20
+
+
+def test_divergence_keeps_a_spike_at_the_far_end() -> None:
+    inside = RNG.uniform(0, 3, 8_000)
+    for x in (np.concatenate([inside, np.full(24_000, 6.0)]), -np.concatenate([inside, np.full(24_000, 6.0)])):
+        low, high = Observer().add(x.astype(np.float32)).range("kl")
+        assert max(-low, high) > 5.9
 
 
 def test_symmetric_ranges_and_16_bits() -> None:

@@ -4,10 +4,13 @@
  * clip of i bins, P is the histogram up to i with everything beyond added to its last bin, and Q the same bins without the
  * tail, merged into 128 levels and spread evenly over the bins of P that are not empty. The clip of least
  *   KL(P, Q) = sum P/|P| * log((P/|P|) / (Q/|Q|))
- * wins; a last bin that only the tail fills costs 1. */
+ * wins. Where Q has nothing for a tail that is the share t of all values, the tail costs t * (1 + 15 t): the usual 1 for outliers,
+ * far more for a spike at the far end (ReLU6, black borders), which must not be cheaper to cut off than to keep. */
 #include "range.h"
 
 enum { LINEAR_BINS = 2048, LEVELS = 128, STEP = 8 };
+
+static const double SPIKE_COST = 15.0;
 
 double log_positive(double x)
 {
@@ -68,7 +71,7 @@ static double divergence(const float *linear, int32_t bins, double inside, doubl
         if (mass > 0.0)
             cross += p * log_positive(mass / filled);
         else if (p > 0.0)
-            cross += p * (log_positive(p) - 1.0);
+            cross += p * (log_positive(p) - 1.0 - SPIKE_COST * p / all);
     }
     return (sum - cross) / all - log_positive(all) + log_positive(inside);
 }
