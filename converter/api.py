@@ -22,6 +22,7 @@ from .calibration import Samples, open_samples
 from .errors import ConvertError
 from .graph import Graph
 from .passes.base import optimise
+from .picture_input import take_pictures
 from .progress import track
 from .quant.corrections import CORRECTIONS, Step, improve
 from .quant.evaluation import goal_of
@@ -289,7 +290,8 @@ def convert(
         group: inputs that share a weight scale, 0 = one scale per output channel.
         min_elements, min_channels: weights with no more elements or output channels than this stay float with ``quant="weight"``.
         skip: nodes that stay float: names, ``type:Conv2D``, ``re:expression``.
-        io: ``"int8"`` leaves the model's inputs and outputs as codes.
+        io: ``"int8"`` leaves the model's inputs and outputs as codes; ``"uint8"`` lets picture inputs be uint8 ``[N, H, W, C]``, with
+            the mean and std of ``preprocess`` inside the file.
         device: name of a profile in devices/: the model must fit it; its latency is predicted.
         corrections: which of `quant.corrections.CORRECTIONS` to try; each is kept where it helps on held-out samples.
         calibratable: a weights-quantised file can be calibrated later, on the device.
@@ -332,7 +334,7 @@ def convert(
         min_elements=min_elements,
         min_channels=min_channels,
         skip=tuple(skip),
-        io=io,
+        io="float32" if io == "uint8" else io,
         calibratable=weight and calibratable and bits == 8 and not group,
     )
     if output is not None and not Path(output).parent.is_dir():
@@ -340,6 +342,8 @@ def convert(
     if report is not None:
         report_suffix(report)
     graph = load_graph(model, input_shape)
+    if io == "uint8":
+        preprocess = take_pictures(graph, preprocess)
     samples = None if calibration is None else open_samples(calibration, graph, preprocess=preprocess, limit=max_samples)
     if samples is not None and samples.preprocess:
         graph.metadata["preprocess"] = {name: steps.to_dict() for name, steps in samples.preprocess.items()}

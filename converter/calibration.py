@@ -18,7 +18,7 @@ from .errors import ConvertError
 from .graph import DType, Graph, numpy_dtype
 from .preprocess import PICTURE_SUFFIXES, Preprocess, load_preprocess, picture_array, prepare, read_picture
 
-__all__ = ["Input", "Preprocess", "Samples", "load_preprocess", "open_samples", "read_pictures"]
+__all__ = ["Input", "Preprocess", "Samples", "input_steps", "load_preprocess", "open_samples", "read_pictures"]
 
 Array = np.ndarray[Any, Any]
 Sample = dict[str, Array]
@@ -365,7 +365,13 @@ def _inputs_of(network: Any) -> list[Input]:
     return [Input(t.name, tuple(t.shape), np.dtype(t.dtype)) for t in network.inputs]
 
 
-def _steps_of(preprocess: Any, inputs: Sequence[Input]) -> dict[str, Preprocess | None]:
+def input_steps(preprocess: Any, network: Any) -> dict[str, Preprocess | None]:
+    """What `open_samples` takes as ``preprocess``, by input name.
+
+    Raises:
+        ConvertError: a name that is no input's, or a file that cannot be read.
+    """
+    inputs = _inputs_of(network)
     if preprocess is None or isinstance(preprocess, Preprocess):
         return {i.name: preprocess for i in inputs}
     if isinstance(preprocess, (str, os.PathLike)):
@@ -395,7 +401,7 @@ def open_samples(source: Any, network: Any, *, preprocess: Any = None, limit: in
         ConvertError: nothing can be read; names the file or input.
     """
     inputs = _inputs_of(network)
-    steps = _steps_of(preprocess, inputs)
+    steps = input_steps(preprocess, network)
     if limit is not None and limit < 1:
         raise _error(f"{limit} samples", "limit", "--samples", "Give at least 1")
     if isinstance(source, (str, os.PathLike)):

@@ -56,7 +56,12 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
         "--input-shape", action="append", type=_shape, default=[], metavar="NAME:1,3,224,224", help="where the model leaves dimensions free"
     )
     parser.add_argument("--skip", action="append", default=[], help="node that stays float: NAME, type:Conv2D or re:EXPRESSION")
-    parser.add_argument("--io", default="float32", choices=["float32", "int8"], help="type of the model's inputs and outputs")
+    parser.add_argument(
+        "--io",
+        default="float32",
+        choices=["float32", "int8", "uint8"],
+        help="int8: inputs and outputs are codes; uint8: the model takes pictures [N, H, W, C] and normalises them itself",
+    )
     parser.add_argument("--threads", type=int, default=2, help="for the calibration runs (default 2)")
     parser.add_argument("--report", help="write a report: .html (with the plots) or .json")
     parser.add_argument("--device", help="check that the model fits this board and predict its latency, see `edge8 devices`")

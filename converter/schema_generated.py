@@ -118,6 +118,7 @@ class Params(object):
     Cast = 23
     Quantize = 24
     Dequantize = 25
+    NormalizePicture = 26
 
 def ParamsCreator(unionType, table):
     from flatbuffers.table import Table
@@ -173,6 +174,8 @@ def ParamsCreator(unionType, table):
         return QuantizeT.InitFromBuf(table.Bytes, table.Pos)
     if unionType == Params.Dequantize:
         return DequantizeT.InitFromBuf(table.Bytes, table.Pos)
+    if unionType == Params.NormalizePicture:
+        return NormalizePictureT.InitFromBuf(table.Bytes, table.Pos)
     return None
 
 
@@ -3608,6 +3611,180 @@ class DequantizeT(object):
         return dequantize
 
 
+class NormalizePicture(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = NormalizePicture()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsNormalizePicture(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    @classmethod
+    def NormalizePictureBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x45\x44\x47\x38", size_prefixed=size_prefixed)
+
+    # NormalizePicture
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # NormalizePicture
+    def Mean(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            a = self._tab.Vector(o)
+            return self._tab.Get(flatbuffers.number_types.Float32Flags, a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 4))
+        return 0
+
+    # NormalizePicture
+    def MeanAsNumpy(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.GetVectorAsNumpy(flatbuffers.number_types.Float32Flags, o)
+        return 0
+
+    # NormalizePicture
+    def MeanLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # NormalizePicture
+    def MeanIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        return o == 0
+
+    # NormalizePicture
+    def Std(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            a = self._tab.Vector(o)
+            return self._tab.Get(flatbuffers.number_types.Float32Flags, a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 4))
+        return 0
+
+    # NormalizePicture
+    def StdAsNumpy(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.GetVectorAsNumpy(flatbuffers.number_types.Float32Flags, o)
+        return 0
+
+    # NormalizePicture
+    def StdLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # NormalizePicture
+    def StdIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        return o == 0
+
+def NormalizePictureStart(builder):
+    builder.StartObject(2)
+
+def NormalizePictureAddMean(builder, mean):
+    builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(mean), 0)
+
+def NormalizePictureStartMeanVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
+
+def NormalizePictureAddStd(builder, std):
+    builder.PrependUOffsetTRelativeSlot(1, flatbuffers.number_types.UOffsetTFlags.py_type(std), 0)
+
+def NormalizePictureStartStdVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
+
+def NormalizePictureEnd(builder):
+    return builder.EndObject()
+
+
+try:
+    from typing import List
+except:
+    pass
+
+class NormalizePictureT(object):
+
+    # NormalizePictureT
+    def __init__(
+        self,
+        mean = None,
+        std = None,
+    ):
+        self.mean = mean  # type: Optional[List[float]]
+        self.std = std  # type: Optional[List[float]]
+
+    @classmethod
+    def InitFromBuf(cls, buf, pos):
+        normalizePicture = NormalizePicture()
+        normalizePicture.Init(buf, pos)
+        return cls.InitFromObj(normalizePicture)
+
+    @classmethod
+    def InitFromPackedBuf(cls, buf, pos=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, pos)
+        return cls.InitFromBuf(buf, pos+n)
+
+    @classmethod
+    def InitFromObj(cls, normalizePicture):
+        x = NormalizePictureT()
+        x._UnPack(normalizePicture)
+        return x
+
+    # NormalizePictureT
+    def _UnPack(self, normalizePicture):
+        if normalizePicture is None:
+            return
+        if not normalizePicture.MeanIsNone():
+            if np is None:
+                self.mean = []
+                for i in range(normalizePicture.MeanLength()):
+                    self.mean.append(normalizePicture.Mean(i))
+            else:
+                self.mean = normalizePicture.MeanAsNumpy()
+        if not normalizePicture.StdIsNone():
+            if np is None:
+                self.std = []
+                for i in range(normalizePicture.StdLength()):
+                    self.std.append(normalizePicture.Std(i))
+            else:
+                self.std = normalizePicture.StdAsNumpy()
+
+    # NormalizePictureT
+    def Pack(self, builder):
+        if self.mean is not None:
+            if np is not None and type(self.mean) is np.ndarray:
+                mean = builder.CreateNumpyVector(self.mean)
+            else:
+                NormalizePictureStartMeanVector(builder, len(self.mean))
+                for i in reversed(range(len(self.mean))):
+                    builder.PrependFloat32(self.mean[i])
+                mean = builder.EndVector()
+        if self.std is not None:
+            if np is not None and type(self.std) is np.ndarray:
+                std = builder.CreateNumpyVector(self.std)
+            else:
+                NormalizePictureStartStdVector(builder, len(self.std))
+                for i in reversed(range(len(self.std))):
+                    builder.PrependFloat32(self.std[i])
+                std = builder.EndVector()
+        NormalizePictureStart(builder)
+        if self.mean is not None:
+            NormalizePictureAddMean(builder, mean)
+        if self.std is not None:
+            NormalizePictureAddStd(builder, std)
+        normalizePicture = NormalizePictureEnd(builder)
+        return normalizePicture
+
+
 class Tensor(object):
     __slots__ = ['_tab']
 
@@ -4136,7 +4313,7 @@ class OpT(object):
         name = None,
     ):
         self.paramsType = paramsType  # type: int
-        self.params = params  # type: Union[None, 'Conv2DT', 'DepthwiseConv2DT', 'ConvTranspose2DT', 'FullyConnectedT', 'MatMulT', 'BinaryT', 'UnaryT', 'Pool2DT', 'ReduceT', 'SoftmaxT', 'LayerNormT', 'ConcatT', 'SliceT', 'PadT', 'ReshapeT', 'TransposeT', 'ExpandT', 'TileT', 'GatherT', 'ResizeT', 'ArgMaxT', 'WhereT', 'CastT', 'QuantizeT', 'DequantizeT']
+        self.params = params  # type: Union[None, 'Conv2DT', 'DepthwiseConv2DT', 'ConvTranspose2DT', 'FullyConnectedT', 'MatMulT', 'BinaryT', 'UnaryT', 'Pool2DT', 'ReduceT', 'SoftmaxT', 'LayerNormT', 'ConcatT', 'SliceT', 'PadT', 'ReshapeT', 'TransposeT', 'ExpandT', 'TileT', 'GatherT', 'ResizeT', 'ArgMaxT', 'WhereT', 'CastT', 'QuantizeT', 'DequantizeT', 'NormalizePictureT']
         self.inputs = inputs  # type: Optional[List[int]]
         self.outputs = outputs  # type: Optional[List[int]]
         self.name = name  # type: Optional[str]

@@ -125,7 +125,7 @@ def _no_int8_form(graph: Graph, node: Node, form: Quantisation) -> str:
         if weights.dtype not in (DType.FLOAT32, DType.INT8):
             return f"its weights are {weights.dtype.name.lower()}"
     data = [graph.tensors[node.inputs[i]] for i in form.data if i < len(node.inputs) and node.inputs[i]]
-    if all(t.constant for t in data):
+    if data and all(t.constant for t in data):
         return "all its data are constants"
     for tensor in [*data, *(graph.tensors[name] for name in node.outputs)]:
         if tensor.dtype not in (DType.FLOAT32, DType.INT8):

@@ -62,6 +62,8 @@ enum { Quantize_unused };
 static const struct flat_field Quantize_fields[] = { {FLAT_SCALAR, 1, 0} };
 enum { Dequantize_unused };
 static const struct flat_field Dequantize_fields[] = { {FLAT_SCALAR, 1, 0} };
+enum { NormalizePicture_mean, NormalizePicture_std };
+static const struct flat_field NormalizePicture_fields[] = { {FLAT_VECTOR, 4, 0}, {FLAT_VECTOR, 4, 0} };
 enum { Tensor_name, Tensor_shape, Tensor_type, Tensor_scale, Tensor_zero_point, Tensor_bits, Tensor_group, Tensor_data, Tensor_offset, Tensor_first, Tensor_last, Tensor_share, Tensor_preset_scale, Tensor_preset_zero_point };
 static const struct flat_field Tensor_fields[] = { {FLAT_STRING, 1, 1}, {FLAT_VECTOR, 4, 0}, {FLAT_SCALAR, 1, 0}, {FLAT_VECTOR, 4, 0}, {FLAT_SCALAR, 4, 0}, {FLAT_SCALAR, 1, 0}, {FLAT_SCALAR, 4, 0}, {FLAT_VECTOR, 1, 0}, {FLAT_SCALAR, 8, 0}, {FLAT_SCALAR, 4, 0}, {FLAT_SCALAR, 4, 0}, {FLAT_SCALAR, 4, 0}, {FLAT_SCALAR, 4, 0}, {FLAT_SCALAR, 4, 0} };
 enum { Op_params_type, Op_params, Op_inputs, Op_outputs, Op_name };
@@ -95,7 +97,8 @@ static const struct flat_field Model_fields[] = { {FLAT_TABLES, 4, 1}, {FLAT_TAB
     X(22, Where, where) \
     X(23, Cast, cast) \
     X(24, Quantize, quantize) \
-    X(25, Dequantize, dequantize)
-enum { Params_Conv2D = 1, Params_DepthwiseConv2D = 2, Params_ConvTranspose2D = 3, Params_FullyConnected = 4, Params_MatMul = 5, Params_Binary = 6, Params_Unary = 7, Params_Pool2D = 8, Params_Reduce = 9, Params_Softmax = 10, Params_LayerNorm = 11, Params_Concat = 12, Params_Slice = 13, Params_Pad = 14, Params_Reshape = 15, Params_Transpose = 16, Params_Expand = 17, Params_Tile = 18, Params_Gather = 19, Params_Resize = 20, Params_ArgMax = 21, Params_Where = 22, Params_Cast = 23, Params_Quantize = 24, Params_Dequantize = 25, E8_OP_COUNT = 25 };
+    X(25, Dequantize, dequantize) \
+    X(26, NormalizePicture, normalize_picture)
+enum { Params_Conv2D = 1, Params_DepthwiseConv2D = 2, Params_ConvTranspose2D = 3, Params_FullyConnected = 4, Params_MatMul = 5, Params_Binary = 6, Params_Unary = 7, Params_Pool2D = 8, Params_Reduce = 9, Params_Softmax = 10, Params_LayerNorm = 11, Params_Concat = 12, Params_Slice = 13, Params_Pad = 14, Params_Reshape = 15, Params_Transpose = 16, Params_Expand = 17, Params_Tile = 18, Params_Gather = 19, Params_Resize = 20, Params_ArgMax = 21, Params_Where = 22, Params_Cast = 23, Params_Quantize = 24, Params_Dequantize = 25, Params_NormalizePicture = 26, E8_OP_COUNT = 26 };
 
 #endif

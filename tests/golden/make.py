@@ -18,7 +18,7 @@ import numpy as np
 import edge8
 from edge8.calibrate import Calibration
 from edge8.converter import schema_generated as schema
-from edge8.converter.graph import Graph, Node, Tensor
+from edge8.converter.graph import DType, Graph, Node, Tensor
 from edge8.converter.ops import operators
 from edge8.converter.quant.scheme import Scheme, apply
 from edge8.converter.targets.cpu_lite import write
@@ -44,13 +44,13 @@ class Builder:
         """Append a node that reads the last result and `others`."""
         return self.add_inputs(op, [self.last, *others], **params)
 
-    def add_inputs(self, op: str, inputs: list[str], shape: tuple[int, ...] | None = None, **params: Any) -> Builder:
-        """Append a node with these inputs; `shape` where the output's does not follow from them."""
+    def add_inputs(
+        self, op: str, inputs: list[str], shape: tuple[int, ...] | None = None, dtype: DType = DType.FLOAT32, **params: Any
+    ) -> Builder:
+        """Append a node with these inputs; `shape` and `dtype` where the output's do not follow from them."""
         node = Node(op, inputs, [], params, f"{op.lower()}{len(self.graph.nodes)}")
         if shape is None:
             ((shape, dtype),) = operators()[op].infer(node, [self.graph.tensors[n] if n else None for n in inputs])
-        else:
-            dtype = self.graph.tensors[inputs[0]].dtype
         self.last = self.graph.add(Tensor(self.graph.fresh("y"), shape, dtype))
         node.outputs = [self.last]
         self.graph.nodes.append(node)
@@ -110,6 +110,9 @@ def families() -> Iterator[tuple[str, Graph]]:
         "movement",
         b.add("Pad", kind=schema.PadKind.EDGE, before=[0, 1, 0, 0], after=[0, 0, 2, 0]).add("Transpose", perm=[0, 3, 1, 2]).done(),
     )
+    b = Builder()
+    b.add("Cast", shape=SHAPE, dtype=DType.UINT8).add("NormalizePicture", mean=[0.5] * 8, std=[0.25, 0.5, 1.0, 2.0, -1.0, 3.0, 0.1, 1.5])
+    yield "normalize_picture", b.add("Conv2D", b.weights(8, 1, 1, 8), b.weights(8)).done()
 
 
 def build(graph: Graph, mode: str, x: Array) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 from ...graph import DType, Node
 from ...ops.binary import BinaryKind
 from ...ops.unary import UnaryKind
-from .builder import ONNX_TYPES, Builder, emitter
+from .builder import ONNX_TYPES, Builder, emitter, permuted
 from .int8 import int8_binary, int8_unary, on_grid
 from .linear import clamp
 
@@ -154,6 +154,21 @@ def cast(b: Builder, node: Node) -> None:
     """Cast."""
     layout, out = b.layout(node.inputs), node.outputs[0]
     b.bind(out, b.op("Cast", [b.value(node.inputs[0], layout)], f"{out}.raw", to=ONNX_TYPES[b.tensor(out).dtype]), layout)
+
+
+@emitter("NormalizePicture")
+def normalize_picture(b: Builder, node: Node) -> None:
+    """Cast, subtract, divide; then the result's own QuantizeLinear."""
+    layout, out = b.layout(node.inputs), node.outputs[0]
+    rank = len(b.tensor(out).shape)
+    shape = permuted([1] * (rank - 1) + [len(node.params["mean"])], layout)
+    y = b.op("Cast", [b.value(node.inputs[0], layout)], f"{out}.real", to=ONNX_TYPES[DType.FLOAT32])
+    for kind, key in (("Sub", "mean"), ("Div", "std")):
+        numbers = b.constant(np.asarray(node.params[key], np.float32).reshape(shape), f"{out}.{key}")
+        y = b.op(kind, [y, numbers], f"{out}.{kind.lower()}")
+    if b.quantised(b.tensor(out)):
+        y = on_grid(b, out, y)
+    b.bind(out, y, layout)
 
 
 @emitter("Quantize")
