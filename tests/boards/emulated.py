@@ -34,6 +34,8 @@ class Level:
 
 
 LEVELS = [
+    Level("x86_64", "Nehalem", "reference"),
+    Level("x86_64", "Haswell", "avx2"),
     Level("aarch64", "cortex-a53", "neon"),
     Level("aarch64", "cortex-a72", "neon"),
     Level("aarch64", "cortex-a76", "dotprod"),

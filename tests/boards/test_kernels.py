@@ -8,32 +8,27 @@ from __future__ import annotations
 
 import functools
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from edge8.converter.cross import sources_folder
-from tests.boards.emulated import LEVELS, ROOT, Level, library, run_static
+from tests.boards.emulated import LEVELS, Level, library, run_static
+from tests.native.program import link
 
-CASES = int(os.environ.get("EDGE8_KERNEL_CASES", "150"))
+CASES = int(os.environ.get("EDGE8_KERNEL_CASES", "80"))
 
 
 @functools.cache
 def check_program(toolchain: str) -> Path:
     compiler, archive = library(toolchain)
-    source = sources_folder()
-    made = archive.parent / "check_kernels"
-    includes = [f"-I{ROOT / 'tests' / 'native'}", f"-I{source / 'src'}", f"-I{source / 'include'}"]
-    files = sorted(str(p) for p in (ROOT / "tests" / "native").glob("check*.c"))
-    command = [*compiler.command, *compiler.flags, "-std=c11", "-O1", "-ffp-contract=off", *includes, *files, str(archive)]
-    subprocess.run([*command, "-static", "-lpthread", "-o", str(made)], check=True)
-    return made
+    return link([*compiler.command, *compiler.flags, "-O1"], [str(archive), "-static"], archive.parent / "check_kernels")
 
 
 @pytest.mark.parametrize("level", [level for level in LEVELS if level.level != "reference"], ids=str)
 def test_kernels_equal_the_reference(level: Level) -> None:
-    result = run_static(level, ["--cases", str(CASES)], check_program(level.toolchain))
+    # QEMU 7.2 reads 16 or 32 bytes for vpmaskmovd and vfmadd231ss of fewer. What the kernels read, tests/native sees on real processors.
+    slack = ["--slack", "64"] if level.toolchain == "x86_64" else []
+    result = run_static(level, ["--cases", str(CASES), *slack], check_program(level.toolchain))
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
     assert f"\n{level.level} " in result.stdout
     assert "FAIL" not in result.stdout

@@ -23,7 +23,8 @@ struct context {
     uint64_t cases;   /* how many to run per kernel */
     uint64_t compared;
     uint64_t failures;
-    double hertz;     /* core clock, for --bench */
+    /* For --bench: the core's clock, and what it can do in a cycle (0: unknown). A byte counts when it is read and when it is written. */
+    double hertz, limit_s8, limit_f32, limit_bytes;
 };
 
 /* A family of kernels. */
@@ -32,7 +33,7 @@ struct family {
     void (*check)(struct context *c);
     void (*bench)(struct context *c);
 };
-extern const struct family family_gemm, family_depthwise, family_elementwise;
+extern const struct family family_gemm, family_depthwise, family_elementwise, family_rows;
 
 /* Random numbers. */
 uint64_t draw(struct context *c);
@@ -40,7 +41,8 @@ size_t between(struct context *c, size_t low, size_t high); /* inclusive */
 int32_t draw_int(struct context *c, int32_t low, int32_t high);
 float draw_float(struct context *c); /* of all magnitudes up to about 100 */
 
-/* Memory whose last byte (or first, when `front`) touches an unreadable page. take() gives bytes aligned to `align` only if size
+/* Memory whose last byte (or first, when `front`) touches an unreadable page (with --slack, lies so many bytes before it: emulators
+ * read whole vectors where the processor reads a part). take() gives bytes aligned to `align` only if size
  * is a multiple of it or front is set. All of it is returned to the pool by release(). */
 void *take(struct context *c, size_t size);
 void *take_front(struct context *c, size_t size);
@@ -56,6 +58,9 @@ void expect_same(struct context *c, const char *kernel, const void *expected, co
 
 /* Seconds per call of `call` (best of several). */
 double time_call(void (*call)(void *argument), void *argument);
+/* Set the limits of c for its level. */
+void measure_limits(struct context *c);
+/* Print `amount` per cycle, and the share of `limit` unless that is 0. */
 void report_rate(const struct context *c, const char *name, double amount, const char *unit, double limit, double seconds);
 
 #endif

@@ -363,11 +363,11 @@ static void bench_images(struct context *c)
         b.g.x = x;
         b.g.w = w;
         snprintf(name, sizeof name, "depthwise_image_s8 %dx%d/%d, %dx%dx%zu", (int)k, (int)k, (int)stride, (int)side, (int)side, n);
-        report_rate(c, name, macs, "MACs", 16, time_call(call_image_s8, &b));
+        report_rate(c, name, macs, "MACs", c->limit_s8, time_call(call_image_s8, &b));
         b.g.x = xf;
         b.g.w = wf;
         snprintf(name, sizeof name, "depthwise_image_f32 %dx%d/%d, %dx%dx%zu", (int)k, (int)k, (int)stride, (int)side, (int)side, n);
-        report_rate(c, name, macs, "MACs", 16, time_call(call_image_f32, &b));
+        report_rate(c, name, macs, "MACs", c->limit_f32, time_call(call_image_f32, &b));
         free(x);
         free(w);
         free(xf);
@@ -410,17 +410,17 @@ static void bench(struct context *c)
                 for (size_t p = 0; p < PIXELS; p++) rows[t * PIXELS + p] = picture + (t / side * 40 + t % side + p) * n;
             b.g = (struct e8_depthwise_s8){PIXELS, n, side * side, rows, PIXELS, w, padded(n), out, n};
             snprintf(name, sizeof name, "depthwise_s8 %zux%zu, %zu channels", side, side, n);
-            report_rate(c, name, (double)(side * side * PIXELS * n), "MACs", 32, time_call(call_s8, &b));
+            report_rate(c, name, (double)(side * side * PIXELS * n), "MACs", c->limit_s8, time_call(call_s8, &b));
             for (size_t t = 0; t < side * side; t++)
                 for (size_t p = 0; p < PIXELS; p++) rows[t * PIXELS + p] = picture_f32 + (t / side * 40 + t % side + p) * n;
             b.f = (struct e8_depthwise_f32){PIXELS, n, side * side, rows, PIXELS, w_f32, padded(n), bias, out_f32, n, -1e30f, 1e30f};
             snprintf(name, sizeof name, "depthwise_f32 %zux%zu, %zu channels", side, side, n);
-            report_rate(c, name, (double)(side * side * PIXELS * n), "MACs", 16, time_call(call_f32, &b));
+            report_rate(c, name, (double)(side * side * PIXELS * n), "MACs", c->limit_f32, time_call(call_f32, &b));
         }
     }
     for (int t = 0; t < 9; t++) b.rows[t] = picture + t * 64;
-    report_rate(c, "max_s8 9 taps, 64 channels", 9 * 64, "bytes", 64, time_call(call_max, &b));
-    report_rate(c, "sum_s8 9 taps, 64 channels", 9 * 64, "bytes", 16, time_call(call_sum, &b));
+    report_rate(c, "max_s8 9 taps, 64 channels", 10 * 64, "bytes", c->limit_bytes, time_call(call_max, &b));
+    report_rate(c, "sum_s8 9 taps, 64 channels", (9 + 8) * 64, "bytes", c->limit_bytes, time_call(call_sum, &b));
     release();
 }
 

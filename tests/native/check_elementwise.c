@@ -140,11 +140,11 @@ static void bench(struct context *c)
     fill_bytes(c, b.a, COUNT, FILL_RANDOM);
     fill_bytes(c, b.b, COUNT, FILL_RANDOM);
     fill_bytes(c, b.table, 256, FILL_RANDOM);
-    report_rate(c, "quantise", COUNT, "elements", 0, time_call(call_quantise, &b));
-    report_rate(c, "dequantise", COUNT, "elements", 0, time_call(call_dequantise, &b));
-    report_rate(c, "lookup", COUNT, "elements", 0, time_call(call_lookup, &b));
-    report_rate(c, "add_s8", COUNT, "elements", 0, time_call(call_add, &b));
-    report_rate(c, "mul_s8", COUNT, "elements", 0, time_call(call_mul, &b));
+    report_rate(c, "quantise", 5 * COUNT, "bytes", c->limit_bytes, time_call(call_quantise, &b));
+    report_rate(c, "dequantise", 5 * COUNT, "bytes", c->limit_bytes, time_call(call_dequantise, &b));
+    report_rate(c, "lookup", 2 * COUNT, "bytes", c->limit_bytes, time_call(call_lookup, &b));
+    report_rate(c, "add_s8", 3 * COUNT, "bytes", c->limit_bytes, time_call(call_add, &b));
+    report_rate(c, "mul_s8", 3 * COUNT, "bytes", c->limit_bytes, time_call(call_mul, &b));
     release();
 }
 

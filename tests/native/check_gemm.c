@@ -332,10 +332,10 @@ static void bench_layer(struct context *c, size_t i, bool relu)
     double macs = (double)x->m * (double)x->n * (double)x->k;
     char name[80];
     snprintf(name, sizeof name, "gemm_s8 %s%s", LAYERS[i].name, relu ? ", after ReLU" : "");
-    report_rate(c, name, macs, "MACs", 32, time_call(call_s8, &b));
+    report_rate(c, name, macs, "MACs", c->limit_s8, time_call(call_s8, &b));
     if (!relu) {
         snprintf(name, sizeof name, "gemm_s8s32 %s", LAYERS[i].name);
-        report_rate(c, name, macs, "MACs", 32, time_call(call_s8s32, &b));
+        report_rate(c, name, macs, "MACs", c->limit_s8, time_call(call_s8s32, &b));
         float *w = aligned_alloc(64, padded(x->n) * x->k * 4), *rows = malloc(pixels * x->segment * 4);
         fill_floats(c, w, padded(x->n) * x->k);
         fill_floats(c, rows, pixels * x->segment);
@@ -353,7 +353,7 @@ static void bench_layer(struct context *c, size_t i, bool relu)
                                     .low = -1e30f,
                                     .high = 1e30f};
         snprintf(name, sizeof name, "gemm_f32 %s", LAYERS[i].name);
-        report_rate(c, name, macs, "MACs", 16, time_call(call_f32, &b));
+        report_rate(c, name, macs, "MACs", c->limit_f32, time_call(call_f32, &b));
         free(w);
         free(rows);
     }
