@@ -27,7 +27,7 @@ __all__ = [
     "build_with_cmake",
     "choose_compiler",
     "library_version",
-    "link_runner",
+    "link_program",
     "operators_header",
     "section_sizes",
     "sources_folder",
@@ -127,10 +127,10 @@ def _operators() -> dict[str, tuple[int, str]]:
     return {table: (int(number), name) for number, table, name in re.findall(r"X\((\d+), (\w+), (\w+)\)", text)}
 
 
-def _sources(compiler: Compiler, kinds: set[str] | None) -> list[Path]:
+def _sources(compiler: Compiler, kinds: set[str] | None, calibration: bool) -> list[Path]:
     source = sources_folder() / "src"
-    # A pruned library has no calibration and no other operators; files that operators share stay.
-    folders = [source, source / "ops", source / "kernels"] + ([source / "quant"] if kinds is None else [])
+    # A pruned library has no other operators, and calibration only where it is wanted; files that operators share stay.
+    folders = [source, source / "ops", source / "kernels"] + ([source / "quant"] if kinds is None or calibration else [])
     unused = {f"{name}.c" for table, (_, name) in _operators().items() if kinds is not None and table not in kinds}
     # The thread pool needs an operating system.
     left_out = {"pool.c"} if compiler.bare else set()
@@ -158,13 +158,16 @@ def operators_header(kinds: Iterable[str], folder: Path) -> Path:
     return path
 
 
-def build_library(compiler: Compiler, folder: Path, kinds: set[str] | None = None, *, quiet: bool = True) -> Path:
+def build_library(
+    compiler: Compiler, folder: Path, kinds: set[str] | None = None, *, calibration: bool = False, quiet: bool = True
+) -> Path:
     """Compile libedge8.a into ``folder``.
 
     Args:
         compiler: see `choose_compiler`.
         folder: an existing folder, for objects and the library.
         kinds: operators (names of schemas/ops.fbs) of a pruned library, or None for all of them.
+        calibration: a pruned library holds calibration too.
         quiet: no progress bar.
 
     Raises:
@@ -180,7 +183,7 @@ def build_library(compiler: Compiler, folder: Path, kinds: set[str] | None = Non
         _run([*compiler.command, *common, *_file_flags(compiler, path), "-c", str(path), "-o", str(out)], f"compiling {path.name}")
         return str(out)
 
-    files = _sources(compiler, kinds)
+    files = _sources(compiler, kinds, calibration)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         objects = list(track(pool.map(compile_one, files), "compiling", len(files), quiet=quiet))
     library = folder / "libedge8.a"
@@ -189,22 +192,29 @@ def build_library(compiler: Compiler, folder: Path, kinds: set[str] | None = Non
     return library
 
 
-def link_runner(compiler: Compiler, library: Path, output: Path) -> Path:
-    """Compile and link the static program edge8-run.
+# Files that belong to one program of cli/ alone; all others are parts of each.
+_PROGRAMS = {"edge8-run": {"main.c", "measure.c"}, "edge8-calibrate": {"calibrate.c", "samples.c"}}
+
+
+def link_program(compiler: Compiler, library: Path, output: Path) -> Path:
+    """Compile and link a static program, ``edge8-run`` or ``edge8-calibrate`` by the output's name.
 
     Raises:
         ConvertError: it does not build.
     """
     source = sources_folder()
-    files = sorted(str(p) for p in (source / "cli").glob("*.c"))
+    others = set().union(*(files for name, files in _PROGRAMS.items() if name != output.name))
+    files = sorted(str(p) for p in (source / "cli").glob("*.c") if p.name not in others)
     flags = [*compiler.flags, "-std=c11", "-Os", "-ffunction-sections", "-fdata-sections", f"-I{source / 'include'}"]
     link = ["-static", "-s", "-Wl,--gc-sections", "-lpthread"]
-    _run([*compiler.command, *flags, *files, str(library), *link, "-o", str(output)], "linking edge8-run")
+    _run([*compiler.command, *flags, *files, str(library), *link, "-o", str(output)], f"linking {output.name}")
     return output
 
 
-def build_with_cmake(toolchain_file: Path, folder: Path, kinds: set[str] | None = None) -> tuple[Path, Path]:
-    """Build libedge8.a and edge8-run with a CMake toolchain file; gives their paths.
+def build_with_cmake(
+    toolchain_file: Path, folder: Path, kinds: set[str] | None = None, programs: Sequence[str] = ("edge8-run",)
+) -> tuple[Path, list[Path]]:
+    """Build libedge8.a and programs with a CMake toolchain file; gives their paths.
 
     Raises:
         ConvertError: the file or cmake is missing, or the build fails.
@@ -222,8 +232,8 @@ def build_with_cmake(toolchain_file: Path, folder: Path, kinds: set[str] | None 
         f"-DE8_OPS_HEADER={operators_header(kinds, folder) if kinds is not None else ''}",
     ]
     _run([cmake, "-S", str(sources_folder()), "-B", str(folder), *options], "cmake")
-    _run([cmake, "--build", str(folder), "--parallel", str(os.cpu_count() or 1), "--target", "edge8_static", "edge8-run"], "the build")
-    return folder / "libedge8.a", folder / "cli" / "edge8-run"
+    _run([cmake, "--build", str(folder), "--parallel", str(os.cpu_count() or 1), "--target", "edge8_static", *programs], "the build")
+    return folder / "libedge8.a", [folder / "cli" / name for name in programs]
 
 
 def section_sizes(compiler: Compiler, path: Path) -> tuple[int, int, int] | None:

@@ -19,7 +19,7 @@ from edge8 import Model
 
 from .bare_metal import add_firmware
 from .crc32c import crc32c
-from .cross import Compiler, build_library, build_with_cmake, choose_compiler, link_runner, sources_folder
+from .cross import Compiler, build_library, build_with_cmake, choose_compiler, link_program, sources_folder
 from .devices import Device, load_device, load_toolchain
 from .errors import ConvertError
 from .prediction import check_fit
@@ -96,15 +96,16 @@ def _licence(folder: Path) -> None:
 
 
 def _build(
-    device: Device, toolchain: str, folder: Path, kinds: set[str] | None, quiet: bool
-) -> tuple[Path, Path | None, Compiler | None, str]:
-    """The library, edge8-run (not for bare metal), the compiler (None with a toolchain file), and its name for people."""
+    device: Device, toolchain: str, folder: Path, kinds: set[str] | None, calibration: bool, quiet: bool
+) -> tuple[Path, list[Path], Compiler | None, str]:
+    """The library, the programs (none for bare metal), the compiler (None with a toolchain file), and its name for people."""
+    names = ["edge8-run", "edge8-calibrate"] if calibration else ["edge8-run"]
     if toolchain.endswith(".cmake"):
-        library, runner = build_with_cmake(Path(toolchain), folder, kinds)
-        return library, runner, None, f"cmake and {Path(toolchain).name}"
+        library, programs = build_with_cmake(Path(toolchain), folder, kinds, names)
+        return library, programs, None, f"cmake and {Path(toolchain).name}"
     compiler = choose_compiler(load_toolchain(device.toolchain), toolchain, device.flags)
-    library = build_library(compiler, folder, kinds, quiet=quiet)
-    made = None if compiler.bare else link_runner(compiler, library, folder / "edge8-run")
+    library = build_library(compiler, folder, kinds, calibration=calibration and not compiler.bare, quiet=quiet)
+    made = [] if compiler.bare else [link_program(compiler, library, folder / name) for name in names]
     return library, made, compiler, compiler.name
 
 
@@ -164,7 +165,7 @@ def deploy(
     ):
         folder = Path(partial) / "bundle"
         folder.mkdir()
-        library, runner, compiler, built_with = _build(profile, toolchain, Path(build), kinds, quiet)
+        library, programs, compiler, built_with = _build(profile, toolchain, Path(build), kinds, not opened.calibrated, quiet)
         shutil.copyfile(library, folder / "libedge8.a")
         shutil.copyfile(sources_folder() / "include" / "edge8.h", folder / "edge8.h")
         _licence(folder)
@@ -176,7 +177,7 @@ def deploy(
                 )
             notes += add_firmware(folder, Path(build), opened, path, profile, compiler, pruned)
         else:
-            _fill_linux(folder, opened, path, profile, runner, built_with, pruned, array, wheel, bundle.name)
+            _fill_linux(folder, opened, path, profile, programs, built_with, pruned, array, wheel, bundle.name)
         os.rename(folder, bundle)
     sizes = {p.name: p.stat().st_size for p in bundle.iterdir()}
     return Deployment(bundle, built_with, sizes, notes)
@@ -187,16 +188,16 @@ def _fill_linux(
     opened: Model,
     path: Path,
     profile: Device,
-    runner: Path | None,
+    programs: list[Path],
     built_with: str,
     pruned: str,
     array: bool,
     wheel: str,
     name: str,
 ) -> None:
-    assert runner is not None
-    shutil.copyfile(runner, folder / "edge8-run")
-    os.chmod(folder / "edge8-run", 0o755)
+    for program in programs:
+        shutil.copyfile(program, folder / program.name)
+        os.chmod(folder / program.name, 0o755)
     shutil.copyfile(sources_folder() / "include" / "edge8_pool.h", folder / "edge8_pool.h")
     shutil.copyfile(path, folder / path.name)
     inputs = check_inputs(opened)
@@ -205,6 +206,8 @@ def _fill_linux(
         np.save(folder / file, x)
     made = add_wheel(folder, profile, wheel)
     extra = [f"| `{', '.join(names)}` | the sample input |"]
+    if not opened.calibrated:
+        extra.append(f"| `edge8-calibrate` | makes a full int8 model here: `./edge8-calibrate {path.name} samples/ -o int8.e8` |")
     if array:
         extra.append("| `model_data.c`, `model_data.h` | the model as a C array |")
     if made:

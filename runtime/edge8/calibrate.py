@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 # e8_method of edge8_quant.h.
 METHODS = {"auto": 0, "minmax": 1, "moving-average": 2, "percentile": 3, "removal-outlier": 4, "kl": 5, "mse": 6}
-STATE_ERRORS = {2: "is not a saved calibration", 5: "was written by a newer program", 4: "is damaged", 1: "belongs to another model"}
+STATE_ERRORS = {2: "is not a saved calibration", 4: "is damaged", 1: "belongs to another model"}
 
 
 def _options(method: str, percentile: float) -> Any:
@@ -163,11 +163,13 @@ def calibrate_file(
     percentile: float = 99.99,
     threads: int = 1,
     state: Path | None = None,
+    merge: Sequence[Path] = (),
 ) -> str:
     """Calibrate a weights-quantised file on samples and write the full int8 file.
 
     The output appears whole or not at all; it may be the source itself. With ``state`` the observers' state is read from
-    that file if it exists and written to it afterwards, so that several calls add up.
+    that file if it exists and written to it afterwards, so that several calls add up. The states of ``merge`` (other boards) are
+    added; then there may be no samples.
 
     Returns:
         A line for people.
@@ -179,14 +181,26 @@ def calibrate_file(
     calibration = Calibration(model)
     if state is not None and state.exists():
         calibration.load(state.read_bytes())
-    files = sample_files(samples)
-    count = calibration.run((read_inputs([str(f)], model.inputs) for f in files), threads)
+    for other in merge:
+        try:
+            calibration.load(other.read_bytes(), merge=True)
+        except OSError as error:
+            raise Edge8Error(f"{other}: {error.strerror or error}") from error
+    calibration.run((_finite(f, read_inputs([str(f)], model.inputs)) for f in sample_files(samples)), threads)
     data = calibration.fill(method, percentile)
     if state is not None:
         _replace(state, calibration.save())
     _replace(output, data)
     memory = calibration.bytes + model.arena_bytes(threads)
+    count = calibration.runs
     return f"{output}: full int8, {count} samples, method {method}; used {memory:,} bytes of memory ({calibration.bytes:,} for observers)"
+
+
+def _finite(path: Path, sample: dict[str, Array]) -> dict[str, Array]:
+    for name, x in sample.items():
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            raise Edge8Error(f"{path}: NaN or infinity in the data of input {name!r}")
+    return sample
 
 
 def _replace(path: Path, data: bytes) -> None:

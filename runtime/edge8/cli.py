@@ -144,6 +144,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
             percentile=arguments.percentile,
             threads=arguments.threads,
             state=state,
+            merge=[Path(p) for p in arguments.merge],
         )
     )
     return 0
@@ -182,11 +183,14 @@ def parser() -> argparse.ArgumentParser:
     verify.set_defaults(function=_verify)
     calibrate = commands.add_parser("calibrate", help="make a weights-quantised file a full int8 one, on the device")
     calibrate.add_argument("model")
-    calibrate.add_argument("samples", nargs="+", help="folders or files: .npy, .npz, raw .bin")
+    calibrate.add_argument("samples", nargs="*", help="folders or files: .npy, .npz, raw .bin")
     calibrate.add_argument("-o", "--output", help="file to write (default: the model itself, replaced when all is done)")
     calibrate.add_argument("--method", default="auto", help="minmax, moving-average, percentile, removal-outlier, kl, mse or auto")
     calibrate.add_argument("--percentile", type=float, default=99.99, help="for --method percentile (default 99.99)")
     calibrate.add_argument("--state", help="file that keeps what the observers saw, so that several calls add up")
+    calibrate.add_argument(
+        "--merge", action="append", default=[], metavar="FILE", help="add what another board saw (a file of its --state)"
+    )
     calibrate.add_argument("--threads", type=int, default=1)
     calibrate.set_defaults(function=_calibrate)
     for name, text in HOST_COMMANDS.items():

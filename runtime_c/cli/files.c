@@ -17,7 +17,7 @@ int complain(int code, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    fputs("edge8-run: ", stderr);
+    fprintf(stderr, "%s: ", program_name);
     vfprintf(stderr, format, arguments);
     fputc('\n', stderr);
     va_end(arguments);
@@ -64,6 +64,23 @@ static bool write_all(int descriptor, const void *bytes, size_t size)
     return true;
 }
 
+/* Let the folder remember the name too; not every file system can. */
+static void sync_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    size_t length = slash ? (size_t)(slash - path) + (slash == path) : 1;
+    char *folder = malloc(length + 1);
+    if (!folder) return;
+    memcpy(folder, slash ? path : ".", length);
+    folder[length] = 0;
+    int descriptor = open(folder, O_RDONLY | O_CLOEXEC);
+    if (descriptor >= 0) {
+        (void)fsync(descriptor);
+        close(descriptor);
+    }
+    free(folder);
+}
+
 int write_file(const char *path, const struct part *parts, size_t count)
 {
     size_t length = strlen(path);
@@ -74,7 +91,7 @@ int write_file(const char *path, const struct part *parts, size_t count)
     int descriptor = mkstemp(temporary), error = errno;
     bool good = descriptor >= 0;
     for (size_t i = 0; good && i < count; i++) good = write_all(descriptor, parts[i].bytes, parts[i].size);
-    if (good) good = fchmod(descriptor, 0644) == 0;
+    if (good) good = fchmod(descriptor, 0644) == 0 && fsync(descriptor) == 0;
     if (descriptor >= 0) {
         if (!good) error = errno;
         if (close(descriptor) != 0 && good) {
@@ -86,6 +103,7 @@ int write_file(const char *path, const struct part *parts, size_t count)
             error = errno;
         }
         if (!good) unlink(temporary);
+        if (good) sync_folder(path);
     }
     free(temporary);
     return good ? EXIT_DONE : complain(EXIT_OUTPUT, "%s: cannot be written: %s", path, strerror(error));
@@ -137,36 +155,44 @@ void swap_elements(void *bytes, size_t size, size_t width)
     }
 }
 
-static bool ends_with(const char *path, const char *ending)
+bool ends_with(const char *path, const char *ending)
 {
     size_t a = strlen(path), b = strlen(ending);
     return a >= b && strcmp(path + a - b, ending) == 0;
 }
 
-static int read_raw(const char *path, const struct file *file, const e8_tensor *t, void *data)
+static int read_raw(const char *path, const struct file *file, const e8_tensor *t, void *data, uint32_t part, uint32_t *parts)
 {
     char shape[128];
-    if (file->size != t->bytes)
+    bool fits = file->size == t->bytes || (parts && t->bytes > 0 && file->size % t->bytes == 0 && file->size / t->bytes <= UINT32_MAX);
+    if (!fits)
         return complain(EXIT_INPUT, "%s: %zu bytes, but input %s is %s %s, which are %zu bytes", path, file->size, t->name,
                         type_name(t->type), shape_text(t, shape, sizeof shape), t->bytes);
-    memcpy(data, file->bytes, t->bytes);
+    memcpy(data, file->bytes + (size_t)part * t->bytes, t->bytes);
+    if (parts) *parts = (uint32_t)(file->size / t->bytes);
     if (big_endian()) swap_elements(data, t->bytes, type_width(t->type));
     return EXIT_DONE;
 }
 
-int read_input(const char *path, const e8_tensor *t, void *data, const struct picture_options *options)
+int read_part(const char *path, const e8_tensor *t, void *data, const struct picture_options *options, uint32_t part, uint32_t *parts)
 {
     struct file file;
     int code = map_file(path, EXIT_INPUT, &file);
     if (code != EXIT_DONE) return code;
+    if (parts) *parts = 1;
     if (ends_with(path, ".npy"))
-        code = read_npy(path, &file, t, data);
+        code = read_npy(path, &file, t, data, part, parts);
     else if (ends_with(path, ".ppm") || ends_with(path, ".pgm") || ends_with(path, ".bmp"))
         code = read_picture(path, &file, t, data, options);
     else
-        code = read_raw(path, &file, t, data);
+        code = read_raw(path, &file, t, data, part, parts);
     release_file(&file);
     return code;
+}
+
+int read_input(const char *path, const e8_tensor *t, void *data, const struct picture_options *options)
+{
+    return read_part(path, t, data, options, 0, NULL);
 }
 
 /* The header of format version 1.0: magic, header length, a Python dictionary padded with spaces to a multiple of 64. */

@@ -3,11 +3,9 @@
  * edge8-run: run a model on a board, on inputs from files, and measure it. */
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "edge8_pool.h"
 #include "run.h"
 
 static const char USAGE[] = "usage: edge8-run MODEL.e8 [INPUT ...] [options]\n"
@@ -30,6 +28,8 @@ static const char USAGE[] = "usage: edge8-run MODEL.e8 [INPUT ...] [options]\n"
                             "exit code: 0 done, 2 usage, 3 model refused, 4 input unusable, 5 out of memory, 6 output not written,\n"
                             "7 the run failed, 128 + N ended by signal N\n";
 
+const char program_name[] = "edge8-run";
+
 struct options {
     const char *model, *output, *record, *cores;
     const char *inputs[64];
@@ -37,51 +37,6 @@ struct options {
     bool ops, info;
     struct picture_options picture;
 };
-
-static volatile sig_atomic_t caught;
-
-static void on_signal(int number)
-{
-    caught = number;
-}
-
-static int stop_when_asked(void *context, uint32_t op, int after)
-{
-    (void)context;
-    (void)op;
-    (void)after;
-    return caught != 0;
-}
-
-static int whole_number(const char *name, const char *text, uint32_t most, uint32_t *value)
-{
-    char *end;
-    errno = 0;
-    unsigned long long number = text && *text >= '0' && *text <= '9' ? strtoull(text, &end, 0) : 0;
-    if (!text || *text < '0' || *text > '9' || *end != 0 || errno != 0 || number > most)
-        return complain(EXIT_USAGE, "%s takes a whole number of at most %u, got %s", name, most, text ? text : "nothing");
-    *value = (uint32_t)number;
-    return EXIT_DONE;
-}
-
-/* "a,b,c", or one number for all. */
-static int three_numbers(const char *name, const char *text, bool zero, float values[3])
-{
-    const char *at = text;
-    int count = 0;
-    while (at && *at && count < 3) {
-        char *end;
-        values[count] = strtof(at, &end);
-        if (end == at || (!zero && values[count] == 0.0f)) break;
-        count++;
-        at = *end == ',' ? end + 1 : end;
-        if (*end != ',') break;
-    }
-    if (!at || *at || (count != 1 && count != 3))
-        return complain(EXIT_USAGE, "%s takes one or three numbers%s, such as 127.5,127.5,127.5", name, zero ? "" : " that are not 0");
-    if (count == 1) values[1] = values[2] = values[0];
-    return EXIT_DONE;
-}
 
 static int parse_features(const char *text)
 {
@@ -139,52 +94,6 @@ static int parse(int count, char **arguments, struct options *o)
     if (o->threads == 0) return complain(EXIT_USAGE, "--threads must be at least 1");
     if ((o->ops || o->record) && o->bench == 0) return complain(EXIT_USAGE, "--ops and --record belong to --bench N");
     return EXIT_DONE;
-}
-
-static int refuse(const char *path, e8_status status, const e8_diag *diag)
-{
-    char place[64] = "";
-    if (status == E8_ERR_VERSION)
-        return complain(EXIT_MODEL, "%s: the file was written for a newer edge8 than this %s: update edge8-run", path, e8_version());
-    if (diag->op != 0xFFFFFFFFu)
-        snprintf(place, sizeof place, ", operator %u", diag->op);
-    else if (diag->tensor != 0xFFFFFFFFu)
-        snprintf(place, sizeof place, ", tensor %u", diag->tensor);
-    return complain(EXIT_MODEL, "%s: %s (rule %s%s)", path, e8_status_text(status), diag->rule ? diag->rule : "", place);
-}
-
-static int open_model(struct runner *r, const struct file *file)
-{
-    e8_diag diag = {0xFFFFFFFFu, 0xFFFFFFFFu, ""};
-    uint64_t begin = e8_clock_ns(NULL);
-    e8_status status = e8_model_open(&r->model, file->bytes, file->size, NULL, &diag);
-    if (status != E8_OK) return refuse(r->model_path, status, &diag);
-    r->open_ms = (double)(e8_clock_ns(NULL) - begin) * 1e-6;
-    r->file_bytes = file->size;
-    r->arena_bytes = e8_model_arena(&r->model, r->threads);
-    return EXIT_DONE;
-}
-
-static int open_session(struct runner *r)
-{
-    uint64_t free_bytes = available_memory();
-    if (r->arena_bytes > free_bytes)
-        return complain(EXIT_MEMORY, "%s needs %.1f MB of memory for its activations, and the system has %.1f MB left", r->model_path,
-                        (double)r->arena_bytes * 1e-6, (double)free_bytes * 1e-6);
-    if (posix_memalign(&r->arena, 64, r->arena_bytes) != 0)
-        return complain(EXIT_MEMORY, "%s needs %.1f MB of memory for its activations, which the system refuses", r->model_path,
-                        (double)r->arena_bytes * 1e-6);
-    e8_status status = e8_session_init(&r->session, &r->model, r->arena, r->arena_bytes, r->threads);
-    if (status != E8_OK) return complain(EXIT_RUN, "%s: %s", r->model_path, e8_status_text(status));
-    e8_session_hook(&r->session, stop_when_asked, NULL);
-    return EXIT_DONE;
-}
-
-int run_once(struct runner *r)
-{
-    e8_status status = e8_session_run(&r->session);
-    if (status == E8_ERR_STOPPED) return complain(128 + (int)caught, "stopped by signal %d; nothing was written", (int)caught);
-    return status == E8_OK ? EXIT_DONE : complain(EXIT_RUN, "%s: %s", r->model_path, e8_status_text(status));
 }
 
 static void describe(const struct runner *r)
@@ -280,18 +189,13 @@ static int report_outputs(struct runner *r, const struct options *o)
 static int work(struct runner *r, const struct options *o)
 {
     int code = open_session(r);
-    if (code != EXIT_DONE) return code;
-    e8_pool *pool = r->threads > 1 ? e8_pool_create(r->threads) : NULL;
-    if (r->threads > 1 && !pool) return complain(EXIT_MEMORY, "no threads are to be had");
-    if (pool) e8_session_parallel(&r->session, e8_pool_run, pool);
-    code = read_inputs(r, o);
+    if (code == EXIT_DONE) code = read_inputs(r, o);
     if (code == EXIT_DONE && o->bench > 0) code = measure(r, o->bench, o->ops, o->record);
     if (code == EXIT_DONE && (o->input_count > 0 || o->bench == 0)) {
         code = run_once(r);
         if (code == EXIT_DONE) code = report_outputs(r, o);
     }
-    e8_pool_destroy(pool);
-    free(r->arena);
+    close_session(r);
     return code;
 }
 
@@ -300,7 +204,6 @@ int main(int count, char **arguments)
     struct options o = {.threads = 1, .picture = {.mean = {0, 0, 0}, .std = {1, 1, 1}}};
     struct runner r = {0};
     struct file file;
-    struct sigaction action = {.sa_handler = on_signal};
     for (int i = 1; i < count; i++) {
         if (strcmp(arguments[i], "--help") == 0 || strcmp(arguments[i], "-h") == 0) return fputs(USAGE, stdout) < 0;
         if (strcmp(arguments[i], "--version") == 0) return printf("edge8-run %s, kernels %s\n", e8_version(), e8_cpu_level()) < 0;
@@ -308,8 +211,7 @@ int main(int count, char **arguments)
     int code = parse(count, arguments, &o);
     if (code != EXIT_DONE) return code;
     if (o.cores && (code = pin_cores(o.cores)) != EXIT_DONE) return code;
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    catch_signals(false);
     r.model_path = o.model;
     r.threads = o.threads;
     code = map_file(o.model, EXIT_MODEL, &file);

@@ -82,6 +82,16 @@ static bool same_shape(const struct array *a, const e8_tensor *t)
     return true;
 }
 
+/* Whole runs one after another: as many dimensions, all but the first the same. */
+static uint32_t count_runs(const struct array *a, const e8_tensor *t)
+{
+    if (a->rank != t->rank || a->rank == 0 || a->dims[0] == 0 || a->dims[0] % (uint64_t)t->dims[0] != 0) return 0;
+    for (int i = 1; i < a->rank; i++)
+        if (a->dims[i] != (uint64_t)t->dims[i]) return 0;
+    uint64_t runs = a->dims[0] / (uint64_t)t->dims[0];
+    return runs > UINT32_MAX ? 0 : (uint32_t)runs;
+}
+
 static uint64_t load_bits(const uint8_t *p, size_t width)
 {
     uint64_t bits = 0;
@@ -124,19 +134,23 @@ static bool store_whole(void *data, uint64_t i, int32_t type, int64_t v)
     }
 }
 
-int read_npy(const char *path, const struct file *file, const e8_tensor *t, void *data)
+int read_npy(const char *path, const struct file *file, const e8_tensor *t, void *data, uint32_t part, uint32_t *parts)
 {
     struct array a;
     char shape[128];
     const char *wrong = parse(file, &a);
     if (wrong) return complain(EXIT_INPUT, "%s: %s", path, wrong);
     uint64_t elements = count_elements(t);
-    if (!same_shape(&a, t))
+    uint32_t runs = same_shape(&a, t) ? 1 : parts ? count_runs(&a, t) : 0;
+    if (runs == 0)
         return complain(EXIT_INPUT, "%s: its shape is not that of input %s, %s", path, t->name, shape_text(t, shape, sizeof shape));
-    if (a.bytes < elements * a.width)
-        return complain(EXIT_INPUT, "%s: is cut off: %zu of %llu bytes of data", path, a.bytes, (unsigned long long)(elements * a.width));
+    if (a.bytes / (elements * a.width) < runs)
+        return complain(EXIT_INPUT, "%s: is cut off: %zu of %llu bytes of data", path, a.bytes,
+                        (unsigned long long)(elements * a.width) * runs);
     if (t->type != E8_FLOAT32 && a.kind == 'f')
         return complain(EXIT_INPUT, "%s: holds floats, but input %s is %s", path, t->name, type_name(t->type));
+    if (parts) *parts = runs;
+    a.data += (size_t)(part * elements * a.width);
     for (uint64_t i = 0; i < elements; i++) {
         if (t->type == E8_FLOAT32)
             ((float *)data)[i] = (float)load_real(&a, i);

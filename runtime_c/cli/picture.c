@@ -119,8 +119,8 @@ int read_picture(const char *path, const struct file *file, const e8_tensor *t, 
         return complain(EXIT_INPUT, "%s: input %s, %s %s, is not a picture", path, t->name, type_name(t->type),
                         shape_text(t, shape, sizeof shape));
     if (p.width != to.width || p.height != to.height)
-        return complain(EXIT_INPUT, "%s: %u x %u pixels, but input %s takes %u x %u (scale it first: edge8-run does not)", path, p.width,
-                        p.height, t->name, to.width, to.height);
+        return complain(EXIT_INPUT, "%s: %u x %u pixels, but input %s takes %u x %u (scale it first: %s does not)", path, p.width, p.height,
+                        t->name, to.width, to.height, program_name);
     for (uint32_t y = 0; y < to.height; y++) {
         for (uint32_t x = 0; x < to.width; x++) {
             const uint8_t *pixel = p.pixels + (ptrdiff_t)y * p.row_bytes + (ptrdiff_t)x * p.pixel_bytes;

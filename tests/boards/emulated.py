@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edge8.converter.cross import Compiler, build_library, choose_compiler, link_runner, sources_folder
+from edge8.converter.cross import Compiler, build_library, choose_compiler, link_program, sources_folder
 from edge8.converter.devices import load_device, load_toolchain
 
 __all__ = ["LEVELS", "ROOT", "Level", "bare_library", "library", "need", "run_static", "runner"]
@@ -86,10 +86,10 @@ def library(toolchain: str) -> tuple[Compiler, Path]:
 
 
 @functools.cache
-def runner(toolchain: str) -> Path:
-    """The static edge8-run of a toolchain, built once per test run."""
+def runner(toolchain: str, name: str = "edge8-run") -> Path:
+    """A static program of a toolchain, edge8-run or edge8-calibrate, built once per test run."""
     compiler, archive = library(toolchain)
-    return link_runner(compiler, archive, archive.parent / "edge8-run")
+    return link_program(compiler, archive, archive.parent / name)
 
 
 @functools.cache
