@@ -54,7 +54,7 @@ class Report:
         samples: calibration samples used.
         macs, int8_macs: multiply-accumulates of a run, and of these in int8.
         arena_bytes: memory that a session with one thread needs.
-        accuracy: per output: cosine and SQNR in dB against the float model on the calibration samples; empty without samples.
+        accuracy: per output: cosine and SQNR in dB against the float model on the first samples; empty without samples.
         device: what the profile of `device` says: fit, predicted latency, warnings.
         corrections: what each correction did: ``name``, ``state``, SQNR ``before`` and ``after``, ``remark``.
         search: the accuracy target: ``target``, ``reached``; empty without one.
@@ -88,8 +88,8 @@ class Report:
         lines += [f"{c['name']}: {c['before']:.1f} -> {c['after']:.1f} dB on held-out samples, {c['state']}" for c in self.corrections]
         lines += [f"{key}: {value}" for key, value in self.search.items()]
         lines += [f"output {name}: cosine {a['cosine']:.6f}, SQNR {a['sqnr']:.1f} dB against float" for name, a in self.accuracy.items()]
-        if self.quant == "full":
-            other = [d for d in self.decisions if d.domain != "int8"]
+        if self.quant in ("full", "dynamic"):
+            other = [d for d in self.decisions if d.domain not in ("int8", "dynamic") and (self.quant == "full" or d.domain == "weight")]
             lines += [f"not int8: {d.op} {d.node}: {d.reason}" for d in other[:20]]
             if len(other) > 20:
                 lines.append(f"not int8: {len(other) - 20} more; see the report file")
@@ -110,6 +110,8 @@ def _file_with(graph: Graph, scheme: Scheme) -> tuple[bytes, list[Decision], Gra
     decisions = apply(quantised, scheme)
     if scheme.mode == "full" or scheme.calibratable:
         quantised.metadata["reasons"] = {d.node: d.reason for d in decisions if d.reason}
+    if scheme.mode == "dynamic":
+        quantised.metadata["dynamic"] = [d.node for d in decisions if d.domain == "dynamic"]
     return write(quantised), decisions, quantised
 
 
@@ -153,8 +155,9 @@ def compare(reference: bytes, other: bytes, samples: Iterable[Sample], *, thread
 
 
 def _int8_macs(model: Model) -> int:
-    tensors = model.tensors
-    return sum(op.macs for op in model.ops if tensors[op.outputs[0]].dtype.kind == "i" and tensors[op.outputs[0]].scale > 0)
+    tensors, dynamic = model.tensors, set(model.metadata.get("dynamic", []))
+    coded = {op.index for op in model.ops if tensors[op.outputs[0]].dtype.kind == "i" and tensors[op.outputs[0]].scale > 0}
+    return sum(op.macs for op in model.ops if op.index in coded or op.name in dynamic)
 
 
 def _corrected(
@@ -280,7 +283,7 @@ def convert(
         model: path of a .onnx file, or a model in memory.
         output: file (cpu-lite, onnx-qdq) or folder (ascend310) to write; None keeps the result in memory.
         target: ``"cpu-lite"``, ``"ascend310"`` or ``"onnx-qdq"`` (the same quantisation as a QDQ ONNX model).
-        quant: ``"full"``, ``"weight"`` or ``"float"``.
+        quant: ``"full"``, ``"weight"``, ``"dynamic"`` or ``"float"``.
         calibration: what `edge8.converter.calibration.open_samples` takes: folder, files, or an iterable of arrays or dicts.
         input_shape: shapes of inputs by name where the model leaves dimensions free.
         preprocess: how pictures become inputs, see `edge8.converter.calibration`.
@@ -355,6 +358,8 @@ def convert(
     steps: list[Step] = []
     ranges: dict[str, Any] = {"method": method, "percentile": percentile, "threads": threads, "quiet": quiet}
     data, decisions, count, kept = convert_graph(graph, scheme, samples, corrections=corrections, steps=steps, **ranges)
+    if samples is not None and not kept and quant != "float":
+        kept = list(itertools.islice(samples, REPORT_SAMPLES))
     opened = Model(data)
     made = Report(
         output=None if output is None else Path(output),

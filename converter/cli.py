@@ -51,7 +51,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", help="the trained network, a .onnx file")
     parser.add_argument("-o", "--output", help="file to write (cpu-lite, onnx-qdq) or folder (ascend310)")
     parser.add_argument("--target", default="cpu-lite", choices=["cpu-lite", "ascend310", "onnx-qdq"])
-    parser.add_argument("--quant", default="full", choices=["full", "weight", "float"], help="what is quantised (default full)")
+    parser.add_argument("--quant", default="full", choices=["full", "weight", "dynamic", "float"], help="what is quantised (default full)")
     parser.add_argument(
         "--input-shape", action="append", type=_shape, default=[], metavar="NAME:1,3,224,224", help="where the model leaves dimensions free"
     )
@@ -120,8 +120,12 @@ def _add_quantiser(parser: argparse.ArgumentParser) -> None:
         help="none, as on the device",
     )
     quant.add_argument("--bits", type=int, default=8, help="width of weights, 1 to 16 with --quant weight")
-    quant.add_argument("--min-elements", type=int, default=0, metavar="N", help="weights with no more elements stay float (--quant weight)")
-    quant.add_argument("--min-channels", type=int, default=0, metavar="N", help="weights with no more channels stay float (--quant weight)")
+    quant.add_argument(
+        "--min-elements", type=int, default=0, metavar="N", help="weights with no more elements stay float (--quant weight, dynamic)"
+    )
+    quant.add_argument(
+        "--min-channels", type=int, default=0, metavar="N", help="weights with no more channels stay float (--quant weight, dynamic)"
+    )
     quant.add_argument("--group", type=int, default=0, help="inputs that share a weight scale with --quant weight (0 = all of a channel)")
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "code_bits",
     "convolution_inputs",
     "finish_int8",
+    "fused_multiply_add",
     "pack_codes",
     "pack_matrix",
     "stored_width",
@@ -27,6 +28,24 @@ __all__ = [
 ROWS = 16
 DEPTH_LIMIT = 65536
 """Inputs that one int8 output may sum: 255 * 127 * 65536 and a bias fit in int32."""
+
+
+def fused_multiply_add(a: Array, b: Array, c: Array) -> Array:
+    """``a * b + c`` of float32 arrays with one rounding.
+
+    The product is exact in float64. The sum is rounded to odd there (its last bit is 1 unless it is exact), after which rounding to
+    float32 is as if done once.
+    """
+    product, c = np.broadcast_arrays(a.astype(np.float64) * b.astype(np.float64), np.asarray(c, np.float64))
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = product + c
+        part = total - product
+        lost = (product - (total - part)) + (c - part)
+    bits = total.view(np.int64)
+    outward = (lost > 0) == (total > 0)
+    inexact = np.isfinite(total) & (lost != 0) & (bits & 1 == 0)
+    odd: Array = np.where(inexact, np.where(outward, bits + 1, bits - 1), bits)
+    return np.asarray(odd.view(np.float64), np.float32)
 
 
 def pack_codes(codes: Array, bits: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import DType, Graph, Node, Tensor
-from ..linear import DEPTH_LIMIT, check_bias, clamp_float, code_bits, finish_int8, pack_matrix, unpack_matrix
+from ..linear import DEPTH_LIMIT, check_bias, clamp_float, code_bits, finish_int8, fused_multiply_add, pack_matrix, unpack_matrix
 from .base import Array, Operator, Quantisation, Scales, Value, onnx_op, register
 from .binary import BinaryKind
 
@@ -38,7 +38,8 @@ class FullyConnected(Operator):
         assert x is not None
         assert w is not None
         if node.params.get("dynamic", False):
-            x = _quantised_rows(x)
+            codes, scale = _row_codes(x)
+            x = (codes * scale).astype(np.float32)
         y = np.matmul(x.astype(np.float64), w.astype(np.float64).T)
         if bias is not None:
             y = y + bias
@@ -56,10 +57,16 @@ class FullyConnected(Operator):
         return Quantisation(Scales.FREE, data=(0, 4))
 
     def int8_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
-        """The rules of runtime_c/src/ops/linear.h."""
+        """The rules of runtime_c/src/ops/linear.h, and of fully_connected.c for the dynamic form."""
         x, w, bias, _, residual = [*inputs, None, None, None][:5]
         assert x is not None
         assert w is not None
+        if node.params.get("dynamic", False):
+            assert w.scale is not None
+            whole, scale = _row_codes(x.array)
+            sums = np.matmul(whole, w.array.astype(np.float64).T).astype(np.float32)
+            y = fused_multiply_add(sums, scale * w.scale.astype(np.float32), np.zeros(1, np.float32) if bias is None else bias.array)
+            return [clamp_float(y if residual is None else y + residual.array, node)]
         codes = x.array.astype(np.float64) - x.zero_point
         sums = np.matmul(codes, w.array.astype(np.float64).T)
         return [finish_int8(node, sums, x, w, None if bias is None else bias.array, residual, outputs[0], w.array.shape[1])]
@@ -81,13 +88,26 @@ class FullyConnected(Operator):
         return unpack_matrix(data, tensor.shape[0], tensor.shape[1], code_bits(tensor))
 
 
-def _quantised_rows(x: Array) -> Array:
-    """Each row as the dynamic form sees it: code * (top / 127) with top = max |x|."""
-    top = np.abs(x).max(axis=-1, keepdims=True).astype(np.float32)
-    dead = top < np.float32(2.0**-100)
-    inverse = np.float32(127) / np.where(dead, np.float32(1), top)
-    step = np.where(dead, np.float32(0), top / np.float32(127))
-    return (np.rint(x.astype(np.float32) * inverse) * step).astype(np.float32)
+def _row_codes(x: Array) -> tuple[Array, Array]:
+    """Each row as the dynamic form sees it: code - zero point (float64), and its scale ``[..., 1]`` (float32)."""
+    x = x.astype(np.float32)
+
+    def extremes(limit: float) -> tuple[Array, Array]:
+        plain = np.where(np.abs(x) < np.float32(limit), x, np.float32(0))
+        return np.minimum(plain.min(axis=-1, keepdims=True), 0), np.maximum(plain.max(axis=-1, keepdims=True), 0)
+
+    low, high = extremes(2.0**29)
+    again = high - low < np.float32(2.0**-100)
+    wide_low, wide_high = extremes(2.0**126)
+    low, high = np.where(again, wide_low, low), np.where(again, wide_high, high)
+    dead = high - low < np.float32(2.0**-100)
+    span = np.where(dead, np.float32(1), high - low)
+    inverse = np.float32(255) / span
+    zero = np.rint(np.float32(-128) - low * inverse)
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.nan_to_num(np.rint(x * inverse).astype(np.float64), nan=-np.inf)
+    codes = np.clip(steps + zero, -128, 127) - zero
+    return np.where(dead, 0, codes), np.where(dead, np.float32(0), span / np.float32(255)).astype(np.float32)
 
 
 def row_bias(shape: tuple[int, ...], outputs: int) -> bool:

@@ -146,9 +146,7 @@ def _bit_num(text: str) -> dict[str, Any]:
 
 
 def _quant_type(text: str) -> dict[str, Any]:
-    kinds = {"weight_quant": "weight", "full_quant": "full"}
-    if text.lower() == "dynamic_quant":
-        raise ValueError("is refused: quantisation of activations at run time is chosen per operator, use --quant weight or full")
+    kinds = {"weight_quant": "weight", "full_quant": "full", "dynamic_quant": "dynamic"}
     if text.lower() not in kinds:
         raise ValueError("known are WEIGHT_QUANT, FULL_QUANT, DYNAMIC_QUANT")
     return {"quant": kinds[text.lower()]}
@@ -179,7 +177,7 @@ KEYS: dict[tuple[str, str], Key] = {
     (FLAT, "input_shapes"): _refused("all samples have the network's shape, which --input-shape gives"),
     (FLAT, "mixed"): _switch(on="widths for each layer are found from a target, give --target-sqnr, --target-size or --max-drop"),
     (FLAT, "mean_error_threshold"): _ignored("the target of mixed widths is --target-sqnr, --target-size or --max-drop"),
-    ("common_quant_param", "quant_type"): Key("`--quant`: WEIGHT_QUANT = weight, FULL_QUANT = full; DYNAMIC_QUANT is refused", _quant_type),
+    ("common_quant_param", "quant_type"): Key("`--quant`: WEIGHT_QUANT = weight, FULL_QUANT = full, DYNAMIC_QUANT = dynamic", _quant_type),
     ("common_quant_param", "bit_num"): Key("`--bits` 1 to 16; 0 (a width for each layer) is refused: give a target", _bit_num),
     ("common_quant_param", "min_quant_weight_size"): _number("min-elements", low=0, high=65535),
     ("common_quant_param", "min_quant_weight_channel"): _number("min-channels", "0 without it, MindSpore has 16", low=0, high=65535),
@@ -224,7 +222,7 @@ KEYS: dict[tuple[str, str], Key] = {
     ("data_preprocess_param", "center_crop_height"): Key(
         "`--crop`, with center_crop_width", lambda text: {"crop-height": _integer(text, 1, 16384)}
     ),
-    ("dynamic_quant_param", "quant_strategy"): _refused("quantisation of activations at run time is not a mode of its own"),
+    ("dynamic_quant_param", "quant_strategy"): _ignored("every row of activations and every output channel has a scale of its own"),
     ("transform_quant_param", "export_precision_mode"): _words(("QUANT",), {"FLOAT32": "use --quant float"}, refused=True),
     ("cpu_option_cfg_param", "architecture"): _ignored("one file runs on every CPU"),
     ("cpu_option_cfg_param", "instruction"): _ignored("the runtime chooses the instructions when it starts"),

@@ -16,13 +16,14 @@ import numpy as np
 from ..errors import ConvertError
 from ..evaluate import weights as real_weights
 from ..graph import DType, Graph, Node, Tensor
+from ..linear import DEPTH_LIMIT
 from ..ops import operators
 from ..ops.base import Quantisation, Scales
 from .weights import WEIGHTS_INPUT, Codes, quantise_node
 
 __all__ = ["MODES", "Decision", "Scheme", "apply", "decide", "matches"]
 
-MODES = ("full", "weight", "float")
+MODES = ("full", "weight", "dynamic", "float")
 # Operators with a multiply-accumulate loop: int8 pays for itself there, and data movement around them follows.
 _HEAVY = frozenset({*WEIGHTS_INPUT, "MatMul"})
 
@@ -32,12 +33,13 @@ class Scheme:
     """What the user asked for.
 
     Attributes:
-        mode: ``"full"`` (weights and activations), ``"weight"`` (weights only, float32 compute) or ``"float"``.
-        bits: width of weights, 1 to 16; full quantisation takes 8.
+        mode: ``"full"`` (weights and activations), ``"weight"`` (weights only, float32 compute), ``"dynamic"`` (as ``"weight"``, but
+            matrix products quantise each row of their input when they run) or ``"float"``.
+        bits: width of weights, 1 to 16; full and dynamic quantisation take 8.
         group: inputs that share a weight scale, 0 = a scale per output channel.
         weights_method: ``"max"`` or ``"mse"``, see `weights.channel_scales`.
-        min_elements: weights with no more elements than this stay float (weights quantisation).
-        min_channels: weights with no more output channels than this stay float (weights quantisation).
+        min_elements: weights with no more elements than this stay float (weights and dynamic quantisation).
+        min_channels: weights with no more output channels than this stay float (weights and dynamic quantisation).
         skip: nodes that stay float: a node name, ``type:<operator>`` or ``re:<regular expression on names>``.
         io: ``"float32"`` keeps the model's own input and output types, ``"int8"`` leaves quantised ones as codes.
         calibratable: weights quantisation marks the activations so that calibration can complete the file later.
@@ -64,11 +66,14 @@ class Scheme:
         for name, bits in [("--bits", self.bits), *self.node_bits.items()]:
             if not 1 <= bits <= 16:
                 raise ConvertError(f"{bits} bits per weight are outside 1 to 16", rule="quant.bits", where=name, hint="Choose 1 to 16")
-        if self.mode == "full" and self.bits != 8:
+        if self.mode in ("full", "dynamic") and self.bits != 8:
             raise ConvertError(
-                f"full quantisation takes 8-bit weights, not {self.bits}", rule="quant.bits", where="--bits", hint="Use --quant weight"
+                f"{self.mode} quantisation takes 8-bit weights, not {self.bits}",
+                rule="quant.bits",
+                where="--bits",
+                hint="Use --quant weight",
             )
-        if self.group < 0 or (self.group and self.mode == "full"):
+        if self.group < 0 or (self.group and self.mode in ("full", "dynamic")):
             raise ConvertError(
                 "groups of weights need weights quantisation", rule="quant.group", where="--group", hint="Use --quant weight"
             )
@@ -79,7 +84,8 @@ class Scheme:
 
 @dataclass(frozen=True)
 class Decision:
-    """How one node runs: ``domain`` is ``"int8"``, ``"weight"`` (coded weights, float compute) or ``"float"``; ``reason``: why not int8."""
+    """How one node runs: ``domain`` is ``"int8"``, ``"dynamic"`` (int8 within the operator), ``"weight"`` (coded weights, float compute)
+    or ``"float"``; ``reason``: why not int8, or not dynamic."""
 
     node: str
     op: str
@@ -237,8 +243,22 @@ def decide(graph: Graph, scheme: Scheme) -> list[Decision]:
     decisions = []
     for i, node in enumerate(graph.nodes):
         reason = f"named by --skip {skipped[i]}" if i in skipped else _weights_reason(graph, node, scheme)
-        decisions.append(Decision(node.name, node.op, "float" if reason else "weight", reason))
+        domain = "float" if reason else "weight"
+        if scheme.mode == "dynamic" and not reason:
+            reason = _no_dynamic_form(graph, node)
+            domain = "weight" if reason else "dynamic"
+        decisions.append(Decision(node.name, node.op, domain, reason))
     return decisions
+
+
+def _no_dynamic_form(graph: Graph, node: Node) -> str:
+    """Why a node with coded weights does not quantise its input at run time, or the empty string."""
+    if node.op != "FullyConnected":
+        return f"{node.op} computes in float32 on int8 weights: only products with a matrix of weights have rows to quantise"
+    depth = graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].shape[1]
+    if depth > DEPTH_LIMIT:
+        return f"{depth} products per output could overflow int32 (limit {DEPTH_LIMIT})"
+    return ""
 
 
 class _Borders:
@@ -457,6 +477,8 @@ def apply(graph: Graph, scheme: Scheme) -> list[Decision]:
         if graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].dtype is DType.FLOAT32:
             bits = scheme.node_bits.get(node.name, scheme.bits)
             quantise_node(graph, node, bits=bits, group=scheme.group, method=scheme.weights_method)
+        if decision.domain == "dynamic":
+            node.params["dynamic"] = True
     if any(int8):
         by_node = {id(node): form for node, form, chosen in zip(nodes, forms, int8, strict=True) if chosen}
         _insert_borders(graph, int8, forms, scheme.io)

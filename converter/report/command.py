@@ -72,6 +72,8 @@ def report_file(
 def _kind(model: Model) -> str:
     if any(not t.constant and t.scale > 0 for t in model.tensors):
         return "full"
+    if "dynamic" in model.metadata:
+        return "dynamic"
     return "weight" if any(t.constant and t.scale > 0 for t in model.tensors) else "float"
 
 

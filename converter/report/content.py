@@ -20,18 +20,19 @@ VERSION = 1
 WORST = 6
 """Histograms are shown of so many layers with the lowest SQNR, and of so many with the most error of their own."""
 
-_DOMAINS = ("int8", "int16", "weight", "float", "other")
+_DOMAINS = ("int8", "int16", "dynamic", "weight", "float", "other")
 _BORDERS = ("Quantize", "Dequantize")
 
 
 def _summary(model: Model, onnx_bytes: int, facts: Mapping[str, Any]) -> dict[str, Any]:
-    tensors, ops = model.tensors, model.ops
+    tensors, ops, dynamic = model.tensors, model.ops, model.metadata.get("dynamic", [])
     macs, counts = dict.fromkeys(_DOMAINS, 0), dict.fromkeys(_DOMAINS, 0)
     for op in ops:
         if op.kind in _BORDERS:
             continue
-        macs[domain_of(op, tensors)] += op.macs
-        counts[domain_of(op, tensors)] += 1
+        domain = domain_of(op, tensors, dynamic)
+        macs[domain] += op.macs
+        counts[domain] += 1
     return {
         "model": model.path.name if model.path else str(facts.get("model", "")),
         "quant": facts.get("quant", ""),
@@ -53,17 +54,18 @@ def _summary(model: Model, onnx_bytes: int, facts: Mapping[str, Any]) -> dict[st
 
 
 def _operators(model: Model, reasons: Mapping[str, str]) -> list[dict[str, Any]]:
-    tensors = model.tensors
+    tensors, dynamic = model.tensors, model.metadata.get("dynamic", [])
+    domains = [domain_of(op, tensors, dynamic) for op in model.ops]
     return [
         {
             "index": op.index,
             "kind": op.kind,
             "node": op.name,
-            "type": domain_of(op, tensors),
+            "type": domain,
             "macs": op.macs,
-            "reason": reasons.get(op.name, "") if domain_of(op, tensors) != "int8" and op.kind not in _BORDERS else "",
+            "reason": reasons.get(op.name, "") if domain != "int8" and op.kind not in _BORDERS else "",
         }
-        for op in model.ops
+        for op, domain in zip(model.ops, domains, strict=True)
     ]
 
 
@@ -72,7 +74,7 @@ def _number(value: float) -> float:
     return float(f"{value:.7g}")
 
 
-def _layer(layer: LayerError, ops: Sequence[Op], tensors: list[Tensor]) -> dict[str, Any]:
+def _layer(layer: LayerError, ops: Sequence[Op], tensors: list[Tensor], dynamic: Collection[str]) -> dict[str, Any]:
     op, t = ops[layer.op], layer.tensor
     entry: dict[str, Any] = {
         "op": op.index,
@@ -80,7 +82,7 @@ def _layer(layer: LayerError, ops: Sequence[Op], tensors: list[Tensor]) -> dict[
         "node": op.name,
         "tensor": layer.reference,
         "shape": list(t.shape),
-        "type": domain_of(op, tensors),
+        "type": domain_of(op, tensors, dynamic),
         "macs": op.macs,
         "sqnr": _number(layer.sqnr),
         "cosine": _number(layer.cosine),
@@ -210,13 +212,13 @@ def build_report(
     known = model.metadata.get("reasons", {})
     reasons = {**(known if isinstance(known, dict) else {}), **(reasons or {})}
     layers, count = ([], 0) if reference is None else compare_layers(reference, model, samples, threads=threads, scaled=scaled)
-    ops, tensors = model.ops, model.tensors
+    ops, tensors, dynamic = model.ops, model.tensors, model.metadata.get("dynamic", [])
     content: dict[str, Any] = {
         "version": VERSION,
         "summary": _summary(model, onnx_bytes, facts),
         "compared_samples": count,
         "accuracy": _accuracy(layers, model) if count else {},
-        "layers": [_layer(layer, ops, tensors) for layer in layers] if count else [],
+        "layers": [_layer(layer, ops, tensors, dynamic) for layer in layers] if count else [],
         "histograms": _histograms(layers, ops) if count else [],
         "operators": _operators(model, reasons),
         "arena": _arena(model),

@@ -161,16 +161,16 @@ def decibels(signal: float, noise: float) -> float:
     return float(np.clip(10 * np.log10(signal / noise), -300, 300))
 
 
-def domain_of(op: Op, tensors: list[Tensor]) -> str:
-    """How an operator computes: ``"int8"``, ``"int16"``, ``"weight"`` (coded weights, float compute), ``"float"`` or ``"other"`` (whole
-    numbers, booleans)."""
+def domain_of(op: Op, tensors: list[Tensor], dynamic: Collection[str] = ()) -> str:
+    """How an operator computes: ``"int8"``, ``"int16"``, ``"dynamic"`` (int8 within the operator: its name is in ``dynamic``),
+    ``"weight"`` (coded weights, float compute), ``"float"`` or ``"other"`` (whole numbers, booleans)."""
     out = tensors[op.outputs[0]]
     inputs = [tensors[i] for i in op.inputs if i is not None]
     if op.kind == "Dequantize" or (out.dtype.kind == "i" and out.scale > 0):
         code = inputs[0] if op.kind == "Dequantize" else out
         return "float" if code.dtype.kind == "f" else f"int{8 * code.dtype.itemsize}"
     if any(t.constant and t.scale > 0 for t in inputs):
-        return "weight"
+        return "dynamic" if op.name in dynamic else "weight"
     return "float" if out.dtype.kind == "f" or any(t.dtype.kind == "f" and not t.constant for t in inputs) else "other"
 
 

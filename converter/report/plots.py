@@ -20,7 +20,7 @@ __all__ = ["COLOURS", "arena_plot", "histogram_plot", "layer_plot"]
 
 Entry = Mapping[str, Any]
 
-COLOURS = {"int8": "#1f6fb4", "int16": "#2b9c6a", "weight": "#b07aa1", "float": "#e07b27", "other": "#8a8f98"}
+COLOURS = {"int8": "#1f6fb4", "int16": "#2b9c6a", "dynamic": "#12a5b0", "weight": "#b07aa1", "float": "#e07b27", "other": "#8a8f98"}
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, searchable, in the page's own font
     "svg.hashsalt": "edge8",  # the same report gives the same bytes

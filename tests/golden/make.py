@@ -133,7 +133,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     expected = {"x": np.random.default_rng(88).standard_normal(SHAPE).astype(np.float32)}
     for name, graph in families():
-        for mode in ("float", "weight", "full"):
+        for mode in ("float", "weight", "full", *(["dynamic"] if name == "fully_connected" else [])):
             data = build(graph, mode, expected["x"])
             (folder / f"{name}.{mode}.e8").write_bytes(data)
             expected[f"{name}.{mode}"] = edge8.Model(data).session()(expected["x"])

@@ -60,22 +60,50 @@ def test_int8(lead: tuple[int, ...], k: int, n: int, act: Any, seed: int, option
     check_node("FullyConnected", {"act_min": act[0], "act_max": act[1]}, [x, w, b, sums, r], [y], constants=(2, 3))
 
 
-@given(lead=leads, k=st.integers(1, 300), n=st.integers(1, 300), seed=seeds, bias=st.booleans())
-@settings(max_examples=60, deadline=None)
-def test_dynamic(lead: tuple[int, ...], k: int, n: int, seed: int, bias: bool) -> None:
+@given(
+    lead=leads, k=st.integers(1, 300), n=st.integers(1, 300), seed=seeds, options=st.tuples(*[st.booleans()] * 3), shift=st.floats(-4, 4)
+)
+@settings(max_examples=120, deadline=None)
+def test_dynamic(lead: tuple[int, ...], k: int, n: int, seed: int, options: tuple[bool, ...], shift: float) -> None:
+    """Bit for bit the rules of fully_connected.c, and close to float."""
     rng = np.random.default_rng(seed)
-    w = weights_int8(rng, (n, k), n, True)
+    w = weights_int8(rng, (n, k), n, options[0])
     assert w.data is not None
     assert w.scale is not None
-    x = rng.normal(0, 3, (*lead, k)).astype(np.float32)
-    b = rng.normal(0, 1, n).astype(np.float32) if bias else None
-    sums, out = w.data.sum(axis=1, dtype=np.int32), [tensor((*lead, n))]
-    real = (w.data * w.scale[:, None]).astype(np.float32)
-    (wanted,) = reference_node("FullyConnected", {"dynamic": True}, [x, real, b], out, int8=False)
-    results = [run_node("FullyConnected", {"dynamic": True}, [x, w, b, sums], out, constants=(2, 3), threads=t)[0] for t in (1, 2)]
-    size = float(np.abs(wanted).max()) + 1
-    np.testing.assert_allclose(results[0], wanted, rtol=1e-5, atol=1e-5 * size)
-    np.testing.assert_array_equal(results[0], results[1])
+    x = rng.normal(shift, 3, (*lead, k)).astype(np.float32)
+    b = rng.normal(0, 1, n).astype(np.float32) if options[1] else None
+    residual = rng.normal(0, 1, (*lead, n)).astype(np.float32) if options[2] else None
+    inputs = [x, w, b, w.data.sum(axis=1, dtype=np.int32), residual]
+    (found,) = check_node("FullyConnected", {"dynamic": True, "act_max": 50.0}, inputs, [tensor((*lead, n))], constants=(2, 3), int8=True)
+    real = (w.data * w.scale.reshape(-1, 1)).astype(np.float32)
+    (wanted,) = reference_node("FullyConnected", {"act_max": 50.0}, [x, real, b, None, residual], [tensor((*lead, n))], int8=False)
+    step = (np.maximum(x.max(axis=-1), 0) - np.minimum(x.min(axis=-1), 0)) / 255
+    assert (np.abs(found - wanted) <= (1.01 * step[..., None] * np.abs(real).sum(axis=1) + 1e-4)).all()
+
+
+@pytest.mark.parametrize("mask", [-3.4028235e38, -np.inf, -1e9, np.inf, np.nan])
+def test_dynamic_rows_keep_their_range_beside_mask_constants(mask: float) -> None:
+    rng = np.random.default_rng(0)
+    w = weights_int8(rng, (20, 64), 20, True)
+    assert w.data is not None
+    assert w.scale is not None
+    x = rng.normal(0, 1, (6, 64)).astype(np.float32)
+    x[:3, 5:9] = mask
+    x[3] = mask
+    x[4] = rng.uniform(1e9, 2e9, 64)
+    x[5] = 0
+    (y,) = check_node(
+        "FullyConnected", {"dynamic": True}, [x, w, None, w.data.sum(axis=1, dtype=np.int32)], [tensor((6, 20))], constants=(3,), int8=True
+    )
+    real = w.data * w.scale.reshape(-1, 1)
+    usual = np.where(np.abs(x[:3]) < 1e8, x[:3], 0)
+    edge = usual.max(axis=1, keepdims=True) if mask > 0 else usual.min(axis=1, keepdims=True)
+    saturated = np.where(np.abs(x[:3]) < 1e8, x[:3], edge)
+    assert np.abs(y[:3] - saturated @ real.T).max() < 0.02 * np.abs(real).sum(axis=1).max()
+    assert np.isfinite(y).all()
+    wanted = x[4].astype(np.float64) @ real.T
+    assert np.abs(y[4] - wanted).max() < 0.02 * np.abs(wanted).max()
+    assert not y[5].any()
 
 
 @given(bits=st.integers(1, 16), group=st.sampled_from([0, 4, 8, 32]), seed=seeds)

@@ -231,7 +231,7 @@ def test_float_mode_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "half"}, "unknown quantisation 'half'.*full, weight, float"),
+        ({"mode": "half"}, "unknown quantisation 'half'.*full, weight, dynamic, float"),
         ({"mode": "weight", "bits": 0}, "1 to 16"),
         ({"mode": "weight", "bits": 17}, "1 to 16"),
         ({"bits": 4}, "8-bit weights"),
@@ -245,3 +245,32 @@ def test_float_mode_changes_nothing() -> None:
 def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConvertError, match=message):
         Scheme(**options)
+
+
+def test_dynamic_quantises_the_rows_of_matrix_products() -> None:
+    """FullyConnected takes its dynamic form; other weights are codes that are computed with in float32; no activation becomes int8."""
+    graph = small_network()
+    decisions = domains(apply(graph, Scheme(mode="dynamic")))
+    assert set(decisions.values()) == {"dynamic", "weight", "float"}
+    for node in graph.nodes:
+        assert node.params.get("dynamic", False) == (node.op == "FullyConnected")
+        assert (decisions[node.name] == "dynamic") == (node.op == "FullyConnected")
+        assert (decisions[node.name] == "weight") == (node.op == "Conv2D")
+    assert all(t.dtype is DType.FLOAT32 for t in graph.activations())
+
+
+def test_dynamic_leaves_what_is_skipped_small_or_deep() -> None:
+    b = Builder()
+    x = b.input("x", 1, 4)
+    graph = b.done(b.dense(b.dense(x, 3, "small"), 60, "skipped"))
+    found = {d.node: d for d in decide(graph, Scheme(mode="dynamic", skip=("skipped",), min_elements=12))}
+    assert found["small"].domain == found["skipped"].domain == "float"
+    b = Builder()
+    graph = b.done(b.dense(b.input("x", 1, 65537), 1, "deep"))
+    (deep,) = decide(graph, Scheme(mode="dynamic"))
+    assert deep.domain == "weight"
+    assert "65537 products" in deep.reason
+    with pytest.raises(ConvertError, match="dynamic quantisation takes 8-bit weights"):
+        Scheme(mode="dynamic", bits=4)
+    with pytest.raises(ConvertError, match="groups"):
+        Scheme(mode="dynamic", group=32)

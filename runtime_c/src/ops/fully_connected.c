@@ -3,8 +3,12 @@
  * FullyConnected: x [..., K], weights [O,K] packed,
  *     y[i,o] = clamp(sum over k of x[i,k] * w[o,k] + bias[o] + residual[i,o], act_min, act_max).
  * Numbers and forms: linear.h. The dynamic form quantises each float32 row to int8 by itself:
- *     top = max |x[i,k]|;  s = top / 127;  code = rne(x * (127 / top))        (top < 2^-100: s = 0, all codes 0)
- *     y = clamp(fma(float32(sum over k of code * w), s * s_w[o], bias[o]) + residual[i,o]). */
+ *     low = min(0, x[i,k]...);  high = max(0, x[i,k]...);  s = (high - low) / 255;  inverse = 255 / (high - low)
+ *     z = rne(-128 - low * inverse);  code = clamp(rne(x * inverse) + z)
+ *     y = clamp(fma(float32(sum over k of (code - z) * w), s * s_w[o], bias[o]) + residual[i,o])
+ * Magnitudes of 2^29 and more (mask constants such as -3.4e38) and NaN take no part in low and high: they saturate (NaN as the lowest). A
+ * row that holds nothing else but values below 2^-100 is measured again with those below 2^126; if that finds nothing, s = 0 and all codes
+ * are z. */
 #include "linear.h"
 
 #include "../numeric.h"
@@ -68,17 +72,53 @@ struct dynamic {
     uint32_t tasks;
 };
 
-/* Quantise a row; its scale. */
-static float quantise_row(const struct e8_kernels *k, const float *x, int8_t *codes, size_t count)
+enum { LANES = 16 };
+
+struct extremes {
+    float low, high;
+};
+
+/* Of 0 and the values below `limit` in magnitude. Lanes let compilers use vector instructions; order does not matter to extremes. */
+static struct extremes row_extremes(const float *x, size_t count, float limit)
 {
-    float top = 0.0f;
-    for (size_t i = 0; i < count; i++) top = max_float(x[i] < 0.0f ? -x[i] : x[i], top);
-    if (!(top >= 0x1p-100f)) {
+    float low[LANES] = {0}, high[LANES] = {0};
+    struct extremes e = {0.0f, 0.0f};
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        for (size_t k = 0; k < LANES; k++) {
+            float v = x[i + k] < limit ? x[i + k] : 0.0f;
+            v = v > -limit ? v : 0.0f;
+            low[k] = min_float(v, low[k]);
+            high[k] = max_float(v, high[k]);
+        }
+    }
+    for (; i < count; i++) {
+        if (!(x[i] < limit && x[i] > -limit)) continue;
+        low[0] = min_float(x[i], low[0]);
+        high[0] = max_float(x[i], high[0]);
+    }
+    for (size_t k = 0; k < LANES; k++) {
+        e.low = min_float(low[k], e.low);
+        e.high = max_float(high[k], e.high);
+    }
+    return e;
+}
+
+/* Quantise a row; its scale. */
+static float quantise_row(const struct e8_kernels *k, const float *x, int8_t *codes, size_t count, int32_t *zero_point)
+{
+    struct extremes e = row_extremes(x, count, 0x1p29f);
+    if (!(e.high - e.low >= 0x1p-100f)) e = row_extremes(x, count, 0x1p126f);
+    float range = e.high - e.low;
+    *zero_point = 0;
+    if (!(range >= 0x1p-100f)) {
         memset(codes, 0, count);
         return 0.0f;
     }
-    k->quantise(x, codes, count, 127.0f / top, 0);
-    return top / 127.0f;
+    float inverse = 255.0f / range;
+    *zero_point = rne_int32(-128.0f - e.low * inverse);
+    k->quantise(x, codes, count, inverse, *zero_point);
+    return range / 255.0f;
 }
 
 static void dynamic_tile(const struct dynamic *job, uint8_t *scratch, size_t row, size_t rows)
@@ -88,10 +128,11 @@ static void dynamic_tile(const struct dynamic *job, uint8_t *scratch, size_t row
     struct parts p = dynamic_parts(l);
     const void *pointers[DYNAMIC_ROWS];
     float scales[DYNAMIC_ROWS];
+    int32_t zeros[DYNAMIC_ROWS];
     int32_t *sums = (int32_t *)(void *)(scratch + p.sums);
     for (size_t i = 0; i < rows; i++) {
         int8_t *codes = (int8_t *)scratch + i * (size_t)size_align(l->depth, 64);
-        scales[i] = quantise_row(k, (const float *)l->x.address + (row + i) * l->depth, codes, l->depth);
+        scales[i] = quantise_row(k, (const float *)l->x.address + (row + i) * l->depth, codes, l->depth, &zeros[i]);
         pointers[i] = codes;
     }
     for (size_t n = 0; n < l->channels; n += DYNAMIC_COLUMNS) {
@@ -111,6 +152,8 @@ static void dynamic_tile(const struct dynamic *job, uint8_t *scratch, size_t row
         };
         k->gemm_s8s32(&g);
         for (size_t i = 0; i < rows; i++) {
+            uint32_t *row_sums = (uint32_t *)sums + i * DYNAMIC_COLUMNS;
+            for (size_t c = 0; c < columns; c++) row_sums[c] -= (uint32_t)zeros[i] * (uint32_t)job->weight_sum[n + c];
             size_t at = (row + i) * l->channels + n;
             struct e8_dequant_row d = {
                 .scale = job->scale + n,
