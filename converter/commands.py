@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Host-side subcommands of `edge8` beside convert: devices, deploy, and verify of an Ascend 310 folder."""
+"""Host-side subcommands of `edge8` beside convert: bench against other runtimes, devices, deploy, and verify of an Ascend 310 folder."""
 
 from __future__ import annotations
 
 import argparse
 
-__all__ = ["COMMANDS", "deploy_command", "devices_command", "verify_command"]
+__all__ = ["COMMANDS", "bench_command", "deploy_command", "devices_command", "verify_command"]
 
 
 def devices_command(argv: list[str]) -> int:
@@ -49,4 +49,11 @@ def verify_command(argv: list[str]) -> int:
     return 0 if report.ok else 1
 
 
-COMMANDS = {"devices": devices_command, "deploy": deploy_command, "verify": verify_command}
+def bench_command(argv: list[str]) -> int:
+    """`edge8 bench NET.onnx --against RIVALS`: edge8 beside other runtimes."""
+    from .rivals.command import bench_command as compare
+
+    return compare(argv)
+
+
+COMMANDS = {"bench": bench_command, "devices": devices_command, "deploy": deploy_command, "verify": verify_command}
