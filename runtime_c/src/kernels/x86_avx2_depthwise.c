@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Depthwise convolution for AVX2, picture by picture, in tiles of up to 512 input pixels by 16 channels. The tile's pixels are
- * copied to scratch as float32, with the padding in place, and multiplied there by fused multiply-adds: 8 products an
- * instruction without any shuffle, where int8 and int16 products would need their channels interleaved first. For int8 this is
- * exact: every sum is an integer, at most 256 * 128 * 127 < 2^23 in size; a bias beyond that is added as int32 afterwards. */
+ * Depthwise convolution for AVX2, picture by picture, in tiles of up to 448 input pixels by 16 channels: float32 of every shape,
+ * and int8 of the shapes that x86_avx2_depthwise_s8.c has no code for. The tile's pixels are copied to scratch as float32, with
+ * the padding in place, and multiplied there by fused multiply-adds, 8 products an instruction without any shuffle. For int8 this
+ * is exact: every sum is an integer, at most 256 * 128 * 127 < 2^23 in size; a bias beyond that is added as int32 afterwards. */
 #include "x86_levels.h"
 
 #if defined(E8_KERNELS_AVX2)
