@@ -26,6 +26,7 @@ HOST_COMMANDS = {
     "report": "compare an .e8 file with its ONNX model, layer by layer",
     "devices": "list the boards and CPUs that edge8 has profiles of",
     "deploy": "make a folder that runs a model on a board",
+    "sizes": "flash, RAM and stack of models on a microcontroller",
 }
 
 
