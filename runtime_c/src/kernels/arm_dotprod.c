@@ -5,116 +5,81 @@
 #include "arm_levels.h"
 
 #if defined(E8_KERNELS_DOTPROD)
-#include "arm_neon.h"
+#include "arm_product.h"
+#include "arm_tile.h"
 
 #define DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
-#define DOTPROD_INLINE static inline __attribute__((always_inline, target("arch=armv8.2-a+dotprod")))
 
-enum { ROWS = 4 };
+enum { ROWS = 6 };
 
-/* A row by pointer. */
-struct source {
-    const void *const *a;
-    size_t a_stride, taps, segment;
-};
-
-/* Word `lane` of 16 inputs of each row. */
-#define ADD_WORD(lane)                                                                                                                     \
-    do {                                                                                                                                   \
-        for (int j = 0; j < 4; j++) {                                                                                                      \
-            int8x16_t v = vld1q_s8(w + 64 * (lane) + 16 * j);                                                                              \
-            for (int r = 0; r < rows; r++) acc[r][j] = vdotq_laneq_s32(acc[r][j], v, x[r], lane);                                          \
-        }                                                                                                                                  \
-    } while (0)
-
-DOTPROD_INLINE void add_sixteen(int32x4_t acc[ROWS][4], int rows, const int8_t *const *row, size_t s, const int8_t *w)
+/* The last 1 to 3 inputs of a row whose segment is no multiple of 4. */
+DOTPROD static void add_rest(const struct product *p, int32_t *sums, size_t i, const int8_t *w)
 {
-    int8x16_t x[ROWS];
-    E8_UNROLL
-    for (int r = 0; r < rows; r++) x[r] = vld1q_s8(row[r] + s);
-    ADD_WORD(0);
-    ADD_WORD(1);
-    ADD_WORD(2);
-    ADD_WORD(3);
+    size_t whole = p->segment / 4 * 4;
+    int8x16_t x = repeat_word((const int8_t *)p->a[i] + whole, p->segment - whole);
+    for (int j = 0; j < 4; j++) vst1q_s32(sums + 4 * j, vdotq_s32(vld1q_s32(sums + 4 * j), vld1q_s8(w + whole * E8_NR + 16 * j), x));
 }
 
-DOTPROD_INLINE void add_four(int32x4_t acc[4], int8x16_t x, const int8_t *w)
+/* 6 rows from `first` on; those before `store` are there already. */
+DOTPROD static void six_rows(const struct product *p, size_t first, size_t store, size_t n, const int8_t *w)
 {
-    E8_UNROLL
-    for (int j = 0; j < 4; j++) acc[j] = vdotq_s32(acc[j], vld1q_s8(w + 16 * j), x);
+    int32_t sums[ROWS * E8_NR];
+    const struct tile6 tile = {p->a + first, p->a_stride * sizeof(void *), p->taps, p->segment / 4 * 4, w, product_init(p, n)};
+    TILE6(TILE6_SDOT, &tile, sums);
+    if (p->segment % 4)
+        for (size_t r = 0; r < ROWS; r++) add_rest(p, sums + r * E8_NR, first + r, w);
+    product_store(p, sums + (store - first) * E8_NR, first + ROWS - store, store, n);
 }
 
-/* acc += `rows` rows times one block of 16 channels. */
-DOTPROD_INLINE void tile(int32x4_t acc[ROWS][4], int rows, const struct source *g, size_t first, const int8_t *w)
+DOTPROD static void one_row(const struct product *p, size_t i, size_t n, const int8_t *w)
 {
-    const int8_t *row[ROWS];
-    for (size_t t = 0; t < g->taps; t++) {
-        E8_UNROLL
-        for (int r = 0; r < rows; r++) row[r] = g->a[t * g->a_stride + first + (size_t)r];
-        size_t s = 0;
-        for (; s + 16 <= g->segment; s += 16, w += 16 * E8_NR) add_sixteen(acc, rows, row, s, w);
-        for (; s < g->segment; s += 4, w += 4 * E8_NR) {
-            E8_UNROLL
-            for (int r = 0; r < rows; r++)
-                add_four(acc[r], s + 4 <= g->segment ? repeat_four(row[r] + s) : repeat_word(row[r] + s, g->segment - s), w);
+    const int32_t *init = product_init(p, n);
+    const int8_t *block = w;
+    int32x4_t s0 = vld1q_s32(init), s1 = vld1q_s32(init + 4), s2 = vld1q_s32(init + 8), s3 = vld1q_s32(init + 12);
+    for (size_t t = 0; t < p->taps; t++) {
+        const int8_t *row = p->a[t * p->a_stride + i];
+        for (size_t s = 0; s + 4 <= p->segment; s += 4, w += 4 * E8_NR) {
+            int8x16_t x = repeat_four(row + s);
+            s0 = vdotq_s32(s0, vld1q_s8(w), x);
+            s1 = vdotq_s32(s1, vld1q_s8(w + 16), x);
+            s2 = vdotq_s32(s2, vld1q_s8(w + 32), x);
+            s3 = vdotq_s32(s3, vld1q_s8(w + 48), x);
         }
     }
+    int32_t sums[E8_NR];
+    vst1q_s32(sums, s0);
+    vst1q_s32(sums + 4, s1);
+    vst1q_s32(sums + 8, s2);
+    vst1q_s32(sums + 12, s3);
+    if (p->segment % 4) add_rest(p, sums, i, block);
+    product_store(p, sums, 1, i, n);
 }
 
-static size_t block_bytes(size_t taps, size_t segment)
+/* Whole tiles, then one more that ends at the last row and computes some rows again; single rows where there are too few. */
+static void multiply(const struct product *p)
 {
-    return (taps * segment + 3) / 4 * 4 * E8_NR;
-}
-
-DOTPROD_INLINE void gemm_rows(int rows, const struct e8_gemm_s8 *g, const struct e8_requant *q, const struct rule *rule, size_t i, size_t n)
-{
-    struct source source = {g->a, g->a_stride, g->taps, g->segment};
-    int32x4_t acc[ROWS][4];
-    size_t width = g->n - n < E8_NR ? g->n - n : E8_NR;
-    E8_UNROLL
-    for (int r = 0; r < rows; r++)
-        for (int j = 0; j < 4; j++) acc[r][j] = vld1q_s32(q->init + n + 4 * j);
-    tile(acc, rows, &source, i, g->w + n / E8_NR * block_bytes(g->taps, g->segment));
-    for (int r = 0; r < rows; r++, i++) {
-        const int8_t *residual = g->residual ? g->residual + i * g->residual_stride + n : NULL;
-        store_codes(q, rule, acc[r], residual, n, width, g->out + i * g->out_stride + n);
-    }
-}
-
-DOTPROD void e8_dotprod_gemm_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q)
-{
-    struct rule rule = rule_of(q->zero_point, q->low, q->high);
-    for (size_t n = 0; n < g->n; n += E8_NR) {
+    for (size_t n = 0; n < p->n; n += E8_NR) {
+        const int8_t *w = product_block(p, n);
         size_t i = 0;
-        for (; i + ROWS <= g->m; i += ROWS) gemm_rows(ROWS, g, q, &rule, i, n);
-        for (; i < g->m; i++) gemm_rows(1, g, q, &rule, i, n);
+        for (; i + ROWS <= p->m; i += ROWS) six_rows(p, i, i, n, w);
+        if (i + 1 < p->m && p->m >= ROWS)
+            six_rows(p, p->m - ROWS, i, n, w);
+        else
+            for (; i < p->m; i++) one_row(p, i, n, w);
     }
+}
+
+void e8_dotprod_gemm_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q)
+{
+    struct product p = product_of_codes(g, q);
+    multiply(&p);
     apply_table(q->table, g->out, g->out_stride, g->m, g->n);
 }
 
-DOTPROD_INLINE void sums_rows(int rows, const struct e8_gemm_s8s32 *g, size_t i, size_t n)
+void e8_dotprod_gemm_s8s32(const struct e8_gemm_s8s32 *g)
 {
-    struct source source = {g->a, g->a_stride, g->taps, g->segment};
-    int32x4_t acc[ROWS][4];
-    size_t width = g->n - n < E8_NR ? g->n - n : E8_NR;
-    E8_UNROLL
-    for (int r = 0; r < rows; r++)
-        for (int j = 0; j < 4; j++) acc[r][j] = g->init ? vld1q_s32(g->init + n + 4 * j) : vdupq_n_s32(0);
-    tile(acc, rows, &source, i, g->w + n / E8_NR * block_bytes(g->taps, g->segment));
-    for (int r = 0; r < rows; r++, i++) {
-        int32_t lanes[E8_NR];
-        for (int j = 0; j < 4; j++) vst1q_s32(lanes + 4 * j, acc[r][j]);
-        memcpy(g->out + i * g->out_stride + n, lanes, width * sizeof lanes[0]);
-    }
-}
-
-DOTPROD void e8_dotprod_gemm_s8s32(const struct e8_gemm_s8s32 *g)
-{
-    for (size_t n = 0; n < g->n; n += E8_NR) {
-        size_t i = 0;
-        for (; i + ROWS <= g->m; i += ROWS) sums_rows(ROWS, g, i, n);
-        for (; i < g->m; i++) sums_rows(1, g, i, n);
-    }
+    struct product p = product_of_sums(g);
+    multiply(&p);
 }
 
 void e8_init_dotprod(struct e8_kernels *k)

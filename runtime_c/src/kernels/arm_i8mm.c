@@ -6,19 +6,13 @@
 #include "arm_levels.h"
 
 #if defined(E8_KERNELS_I8MM)
-#include "arm_neon.h"
+#include "arm_product.h"
 
 #define I8MM __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
 #define I8MM_INLINE static inline __attribute__((always_inline, target("arch=armv8.2-a+dotprod+i8mm")))
 
 /* Two rows are a pair; a tile has 2 pairs and 16 channels: 2 * 8 accumulators [row 0: c, c+1; row 1: c, c+1]. */
 enum { PAIRS = 2, ROWS = 2 * PAIRS };
-
-/* A row by pointer. */
-struct source {
-    const void *const *a;
-    size_t a_stride, taps, segment;
-};
 
 /* 8 inputs of two rows. */
 E8_INLINE int8x16_t load_pair(const int8_t *row0, const int8_t *row1)
@@ -36,7 +30,7 @@ E8_INLINE int8x16_t load_part_pair(const int8_t *row0, const int8_t *row1, size_
 }
 
 /* Channels 4 * j and up: low and high block of 4 inputs as 2 channels by 8 inputs. */
-I8MM_INLINE void multiply(int32x4_t acc[PAIRS][8], const int8x16_t x[PAIRS], int j, int8x16_t w0, int8x16_t w1)
+I8MM_INLINE void multiply_block(int32x4_t acc[PAIRS][8], const int8x16_t x[PAIRS], int j, int8x16_t w0, int8x16_t w1)
 {
     int8x16_t even = vreinterpretq_s8_s32(vzip1q_s32(vreinterpretq_s32_s8(w0), vreinterpretq_s32_s8(w1)));
     int8x16_t odd = vreinterpretq_s8_s32(vzip2q_s32(vreinterpretq_s32_s8(w0), vreinterpretq_s32_s8(w1)));
@@ -48,65 +42,58 @@ I8MM_INLINE void multiply(int32x4_t acc[PAIRS][8], const int8x16_t x[PAIRS], int
 }
 
 /* Sums of 4 rows times one block of 16 channels. */
-I8MM_INLINE void tile(int32x4_t sum[ROWS][4], const struct source *g, size_t first, const int8_t *w)
+I8MM static void four_rows(const struct product *p, size_t first, size_t n, const int8_t *w)
 {
     int32x4_t acc[PAIRS][8];
+    int32_t sums[ROWS * E8_NR];
     const int8_t *row[ROWS];
     int8x16_t x[PAIRS];
     E8_UNROLL
-    for (int p = 0; p < PAIRS; p++)
-        for (int j = 0; j < 8; j++) acc[p][j] = vdupq_n_s32(0);
-    for (size_t t = 0; t < g->taps; t++) {
+    for (int k = 0; k < PAIRS; k++)
+        for (int j = 0; j < 8; j++) acc[k][j] = vdupq_n_s32(0);
+    for (size_t t = 0; t < p->taps; t++) {
         E8_UNROLL
-        for (int r = 0; r < ROWS; r++) row[r] = g->a[t * g->a_stride + first + (size_t)r];
+        for (int r = 0; r < ROWS; r++) row[r] = p->a[t * p->a_stride + first + (size_t)r];
         size_t s = 0;
-        for (; s + 8 <= g->segment; s += 8, w += 8 * E8_NR) {
+        for (; s + 8 <= p->segment; s += 8, w += 8 * E8_NR) {
             E8_UNROLL
-            for (int p = 0; p < PAIRS; p++) x[p] = load_pair(row[2 * p] + s, row[2 * p + 1] + s);
+            for (int k = 0; k < PAIRS; k++) x[k] = load_pair(row[2 * k] + s, row[2 * k + 1] + s);
             E8_UNROLL
-            for (int j = 0; j < 4; j++) multiply(acc, x, j, vld1q_s8(w + 16 * j), vld1q_s8(w + 64 + 16 * j));
+            for (int j = 0; j < 4; j++) multiply_block(acc, x, j, vld1q_s8(w + 16 * j), vld1q_s8(w + 64 + 16 * j));
         }
-        if (s == g->segment) continue;
+        if (s == p->segment) continue;
         /* The last 1 to 7 inputs: one block of weights, or two. */
-        bool two = g->segment - s > 4;
-        for (int p = 0; p < PAIRS; p++) x[p] = load_part_pair(row[2 * p] + s, row[2 * p + 1] + s, g->segment - s);
-        for (int j = 0; j < 4; j++) multiply(acc, x, j, vld1q_s8(w + 16 * j), two ? vld1q_s8(w + 64 + 16 * j) : vdupq_n_s8(0));
+        bool two = p->segment - s > 4;
+        for (int k = 0; k < PAIRS; k++) x[k] = load_part_pair(row[2 * k] + s, row[2 * k + 1] + s, p->segment - s);
+        for (int j = 0; j < 4; j++) multiply_block(acc, x, j, vld1q_s8(w + 16 * j), two ? vld1q_s8(w + 64 + 16 * j) : vdupq_n_s8(0));
         w += two ? 8 * E8_NR : 4 * E8_NR;
     }
+    const int32_t *init = product_init(p, n);
     E8_UNROLL
-    for (int p = 0; p < PAIRS; p++) {
+    for (int k = 0; k < PAIRS; k++) {
         for (int j = 0; j < 4; j++) {
-            int64x2_t low = vreinterpretq_s64_s32(acc[p][2 * j]), high = vreinterpretq_s64_s32(acc[p][2 * j + 1]);
-            sum[2 * p][j] = vreinterpretq_s32_s64(vzip1q_s64(low, high));
-            sum[2 * p + 1][j] = vreinterpretq_s32_s64(vzip2q_s64(low, high));
+            int64x2_t low = vreinterpretq_s64_s32(acc[k][2 * j]), high = vreinterpretq_s64_s32(acc[k][2 * j + 1]);
+            int32x4_t start = vld1q_s32(init + 4 * j);
+            vst1q_s32(sums + 2 * k * E8_NR + 4 * j, vaddq_s32(start, vreinterpretq_s32_s64(vzip1q_s64(low, high))));
+            vst1q_s32(sums + (2 * k + 1) * E8_NR + 4 * j, vaddq_s32(start, vreinterpretq_s32_s64(vzip2q_s64(low, high))));
         }
     }
+    product_store(p, sums, ROWS, first, n);
 }
 
-static size_t block_bytes(size_t taps, size_t segment)
+static size_t multiply(const struct product *p)
 {
-    return (taps * segment + 3) / 4 * 4 * E8_NR;
+    size_t whole = p->m / ROWS * ROWS;
+    for (size_t n = 0; n < p->n; n += E8_NR)
+        for (size_t i = 0; i < whole; i += ROWS) four_rows(p, i, n, product_block(p, n));
+    return whole;
 }
 
-I8MM static void gemm_s8_tile(const struct e8_gemm_s8 *g, const struct e8_requant *q, const struct rule *rule, size_t i, size_t n)
+/* The last rows, too few for a tile, go to the level below. */
+static void gemm_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q)
 {
-    struct source source = {g->a, g->a_stride, g->taps, g->segment};
-    int32x4_t acc[ROWS][4];
-    size_t width = g->n - n < E8_NR ? g->n - n : E8_NR;
-    tile(acc, &source, i, g->w + n / E8_NR * block_bytes(g->taps, g->segment));
-    for (int r = 0; r < ROWS; r++, i++) {
-        const int8_t *residual = g->residual ? g->residual + i * g->residual_stride + n : NULL;
-        for (int j = 0; j < 4; j++) acc[r][j] = vaddq_s32(acc[r][j], vld1q_s32(q->init + n + 4 * j));
-        store_codes(q, rule, acc[r], residual, n, width, g->out + i * g->out_stride + n);
-    }
-}
-
-I8MM static void gemm_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q)
-{
-    struct rule rule = rule_of(q->zero_point, q->low, q->high);
-    size_t whole = g->m / ROWS * ROWS;
-    for (size_t n = 0; n < g->n; n += E8_NR)
-        for (size_t i = 0; i < whole; i += ROWS) gemm_s8_tile(g, q, &rule, i, n);
+    struct product p = product_of_codes(g, q);
+    size_t whole = multiply(&p);
     apply_table(q->table, g->out, g->out_stride, whole, g->n);
     if (whole == g->m) return;
     struct e8_gemm_s8 rest = *g;
@@ -117,24 +104,10 @@ I8MM static void gemm_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q)
     e8_dotprod_gemm_s8(&rest, q);
 }
 
-I8MM static void gemm_s8s32_tile(const struct e8_gemm_s8s32 *g, size_t i, size_t n)
+static void gemm_s8s32(const struct e8_gemm_s8s32 *g)
 {
-    struct source source = {g->a, g->a_stride, g->taps, g->segment};
-    int32x4_t acc[ROWS][4];
-    size_t width = g->n - n < E8_NR ? g->n - n : E8_NR;
-    tile(acc, &source, i, g->w + n / E8_NR * block_bytes(g->taps, g->segment));
-    for (int r = 0; r < ROWS; r++, i++) {
-        int32_t lanes[E8_NR];
-        for (int j = 0; j < 4; j++) vst1q_s32(lanes + 4 * j, g->init ? vaddq_s32(acc[r][j], vld1q_s32(g->init + n + 4 * j)) : acc[r][j]);
-        memcpy(g->out + i * g->out_stride + n, lanes, width * sizeof lanes[0]);
-    }
-}
-
-I8MM static void gemm_s8s32(const struct e8_gemm_s8s32 *g)
-{
-    size_t whole = g->m / ROWS * ROWS;
-    for (size_t n = 0; n < g->n; n += E8_NR)
-        for (size_t i = 0; i < whole; i += ROWS) gemm_s8s32_tile(g, i, n);
+    struct product p = product_of_sums(g);
+    size_t whole = multiply(&p);
     if (whole == g->m) return;
     struct e8_gemm_s8s32 rest = *g;
     rest.m -= whole;

@@ -118,11 +118,20 @@ E8_INLINE int8x16_t narrow(const int32x4_t y[4])
 struct rule {
     float32x4_t lowest, highest;
     int32x4_t zero;
+    int16x8_t zero16;
+    int8x16_t low8, high8;
 };
 
 E8_INLINE struct rule rule_of(int32_t zero_point, int32_t low, int32_t high)
 {
-    struct rule r = {vdupq_n_f32((float)(low - zero_point)), vdupq_n_f32((float)(high - zero_point)), vdupq_n_s32(zero_point)};
+    struct rule r = {
+        .lowest = vdupq_n_f32((float)(low - zero_point)),
+        .highest = vdupq_n_f32((float)(high - zero_point)),
+        .zero = vdupq_n_s32(zero_point),
+        .zero16 = vdupq_n_s16((int16_t)zero_point),
+        .low8 = vdupq_n_s8((int8_t)low),
+        .high8 = vdupq_n_s8((int8_t)high),
+    };
     return r;
 }
 
@@ -147,22 +156,73 @@ E8_INLINE int32x4_t residual_rne(float32x4_t value)
 #endif
 }
 
-/* What a row of sums becomes: codes of channels [c, c + width), width at most 16. The table of q is applied by apply_table. */
-E8_INLINE void store_codes(const struct e8_requant *q, const struct rule *r, int32x4_t acc[4], const int8_t *residual, size_t c,
-                           size_t width, int8_t *out)
+/* Adds a residual's codes to 16 sums. */
+E8_INLINE void add_residual(const struct e8_requant *q, int32x4_t acc[4], const int8_t *residual, size_t c, size_t width)
 {
-    if (residual) {
-        int32x4_t code[4];
-        widen(load_part(residual, width), code);
-        E8_UNROLL
-        for (int i = 0; i < 4; i++) {
-            float32x4_t real = vcvtq_f32_s32(vsubq_s32(code[i], vdupq_n_s32(q->residual_zero)));
-            acc[i] = vaddq_s32(acc[i], residual_rne(vmulq_f32(real, vld1q_f32(q->residual_multiplier + c + 4 * i))));
-        }
-    }
+    int32x4_t code[4];
+    widen(load_part(residual, width), code);
     E8_UNROLL
-    for (int i = 0; i < 4; i++) acc[i] = requant_value(vmulq_f32(vcvtq_f32_s32(acc[i]), vld1q_f32(q->multiplier + c + 4 * i)), r);
-    store_part(out, narrow(acc), width);
+    for (int i = 0; i < 4; i++) {
+        float32x4_t real = vcvtq_f32_s32(vsubq_s32(code[i], vdupq_n_s32(q->residual_zero)));
+        acc[i] = vaddq_s32(acc[i], residual_rne(vmulq_f32(real, vld1q_f32(q->residual_multiplier + c + 4 * i))));
+    }
+}
+
+/* 16 sums to codes. On AArch64: round, then saturate to int16, add the zero point, saturate to int8, clamp. That is the rule:
+ * rounding keeps order, so clamping may come after it, and nothing that saturates lies within the bounds. A sum times a
+ * multiplier is never NaN, because the operators' checks keep multipliers finite. */
+#if defined(__aarch64__)
+E8_INLINE int8x16_t codes_of(const int32x4_t acc[4], const float32x4_t m[4], const struct rule *r)
+{
+    int32x4_t y[4];
+    E8_UNROLL
+    for (int i = 0; i < 4; i++) y[i] = vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(acc[i]), m[i]));
+    int16x8_t low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(y[0]), y[1]), r->zero16);
+    int16x8_t high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(y[2]), y[3]), r->zero16);
+    return vminq_s8(vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), r->low8), r->high8);
+}
+#else
+E8_INLINE int8x16_t codes_of(const int32x4_t acc[4], const float32x4_t m[4], const struct rule *r)
+{
+    int32x4_t y[4];
+    E8_UNROLL
+    for (int i = 0; i < 4; i++) y[i] = requant_value(vmulq_f32(vcvtq_f32_s32(acc[i]), m[i]), r);
+    return narrow(y);
+}
+#endif
+
+/* The multipliers of 16 channels. */
+E8_INLINE void load_multipliers(const struct e8_requant *q, size_t c, float32x4_t m[4])
+{
+    E8_UNROLL
+    for (int i = 0; i < 4; i++) m[i] = vld1q_f32(q->multiplier + c + 4 * i);
+}
+
+/* Sums of `rows` rows by 16 channels from c on, as the tiles leave them in memory, to codes: out[i * stride + ..] gets the first
+ * `width` of each row. `residual` may be NULL. The table of q is applied by apply_table. */
+struct output {
+    const struct e8_requant *q;
+    const int8_t *residual;
+    size_t residual_stride;
+    int8_t *out;
+    size_t stride, c, width;
+};
+
+static inline void store_codes(const struct output *o, const struct rule *r, const int32_t *sums, size_t rows)
+{
+    const struct rule rule = *r;
+    const int8_t *residual = o->residual;
+    int8_t *out = o->out;
+    float32x4_t m[4];
+    load_multipliers(o->q, o->c, m);
+    for (size_t i = 0; i < rows; i++, sums += E8_NR, out += o->stride) {
+        int32x4_t acc[4] = {vld1q_s32(sums), vld1q_s32(sums + 4), vld1q_s32(sums + 8), vld1q_s32(sums + 12)};
+        if (residual) {
+            add_residual(o->q, acc, residual, o->c, o->width);
+            residual += o->residual_stride;
+        }
+        store_part(out, codes_of(acc, m, &rule), o->width);
+    }
 }
 
 /* low > x ? low : x, then high < t ? high : t (requant.h: clamp_float). */

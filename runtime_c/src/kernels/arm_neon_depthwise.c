@@ -5,13 +5,10 @@
 #include "arm_levels.h"
 
 #if defined(E8_KERNELS_NEON)
-#include "arm_neon.h"
-
-/* Pixels of a tile: 4 accumulators a pixel. */
 #if defined(__aarch64__)
-enum { PIXELS = 4 };
+#include "arm_tile_neon.h"
 #else
-enum { PIXELS = 2 };
+#include "arm_neon.h"
 #endif
 
 E8_INLINE int8x16_t load_codes(const struct e8_depthwise_s8 *g, size_t t, size_t i, size_t c, size_t width)
@@ -28,42 +25,60 @@ E8_INLINE void add_products(int32x4_t acc[4], int16x8_t low, int16x8_t high)
     acc[3] = high_add(acc[3], high);
 }
 
-/* Channels [c, c + width) of `pixels` pixels from i on. */
-E8_INLINE void tile(int pixels, const struct e8_depthwise_s8 *g, const struct e8_requant *q, const struct rule *r, size_t i, size_t c,
-                    size_t width)
+#if defined(__aarch64__)
+/* Channels [c, c + 16) of 4 pixels. */
+static void four_pixels(const struct e8_depthwise_s8 *g, const struct e8_requant *q, const struct rule *r, size_t i, size_t c)
 {
-    int32x4_t acc[PIXELS][4];
+    int32_t sums[4 * E8_NR];
+    const struct tile_depthwise tile = {g->a + i, g->a_stride * sizeof(void *), g->w + c, g->w_stride, g->taps / 2, c, q->init + c};
+    const struct output o = {q, NULL, 0, g->out + i * g->out_stride + c, g->out_stride, c, E8_NR};
+    TILE_DEPTHWISE(&tile, sums);
+    if (g->taps & 1) {
+        const int8x16_t w = vld1q_s8(g->w + (g->taps - 1) * g->w_stride + c);
+        for (size_t p = 0; p < 4; p++) {
+            const int8x16_t x = load_codes(g, g->taps - 1, i + p, c, E8_NR);
+            int32_t *s = sums + p * E8_NR;
+            int32x4_t acc[4] = {vld1q_s32(s), vld1q_s32(s + 4), vld1q_s32(s + 8), vld1q_s32(s + 12)};
+            add_products(acc, vmull_s8(vget_low_s8(x), vget_low_s8(w)), high_product(x, w));
+            for (int j = 0; j < 4; j++) vst1q_s32(s + 4 * j, acc[j]);
+        }
+    }
+    store_codes(&o, r, sums, 4);
+}
+#endif
+
+/* Channels [c, c + width) of one pixel. */
+static void one_pixel(const struct e8_depthwise_s8 *g, const struct e8_requant *q, const struct rule *r, size_t i, size_t c, size_t width)
+{
+    int32_t sums[E8_NR];
+    int32x4_t acc[4];
+    const struct output o = {q, NULL, 0, g->out + i * g->out_stride + c, g->out_stride, c, width};
     E8_UNROLL
-    for (int p = 0; p < pixels; p++)
-        for (int j = 0; j < 4; j++) acc[p][j] = vld1q_s32(q->init + c + 4 * j);
+    for (int j = 0; j < 4; j++) acc[j] = vld1q_s32(q->init + c + 4 * j);
     size_t t = 0;
     for (; t + 2 <= g->taps; t += 2) {
         const int8x16_t w0 = vld1q_s8(g->w + t * g->w_stride + c), w1 = vld1q_s8(g->w + (t + 1) * g->w_stride + c);
-        E8_UNROLL
-        for (int p = 0; p < pixels; p++) {
-            const int8x16_t x0 = load_codes(g, t, i + (size_t)p, c, width), x1 = load_codes(g, t + 1, i + (size_t)p, c, width);
-            int16x8_t low = vmlal_s8(vmull_s8(vget_low_s8(x0), vget_low_s8(w0)), vget_low_s8(x1), vget_low_s8(w1));
-            int16x8_t high = high_product_add(high_product(x0, w0), x1, w1);
-            add_products(acc[p], low, high);
-        }
+        const int8x16_t x0 = load_codes(g, t, i, c, width), x1 = load_codes(g, t + 1, i, c, width);
+        int16x8_t low = vmlal_s8(vmull_s8(vget_low_s8(x0), vget_low_s8(w0)), vget_low_s8(x1), vget_low_s8(w1));
+        add_products(acc, low, high_product_add(high_product(x0, w0), x1, w1));
     }
     if (t < g->taps) {
-        const int8x16_t w0 = vld1q_s8(g->w + t * g->w_stride + c);
-        E8_UNROLL
-        for (int p = 0; p < pixels; p++) {
-            const int8x16_t x0 = load_codes(g, t, i + (size_t)p, c, width);
-            add_products(acc[p], vmull_s8(vget_low_s8(x0), vget_low_s8(w0)), high_product(x0, w0));
-        }
+        const int8x16_t w = vld1q_s8(g->w + t * g->w_stride + c), x = load_codes(g, t, i, c, width);
+        add_products(acc, vmull_s8(vget_low_s8(x), vget_low_s8(w)), high_product(x, w));
     }
-    for (int p = 0; p < pixels; p++) store_codes(q, r, acc[p], NULL, c, width, g->out + (i + (size_t)p) * g->out_stride + c);
+    E8_UNROLL
+    for (int j = 0; j < 4; j++) vst1q_s32(sums + 4 * j, acc[j]);
+    store_codes(&o, r, sums, 1);
 }
 
 static void columns(const struct e8_depthwise_s8 *g, const struct e8_requant *q, const struct rule *r, size_t c, size_t width)
 {
     size_t i = 0;
-    if (width == E8_NR)
-        for (; i + PIXELS <= g->m; i += PIXELS) tile(PIXELS, g, q, r, i, c, E8_NR);
-    for (; i < g->m; i++) tile(1, g, q, r, i, c, width);
+#if defined(__aarch64__)
+    if (width == E8_NR && g->taps >= 2)
+        for (; i + 4 <= g->m; i += 4) four_pixels(g, q, r, i, c);
+#endif
+    for (; i < g->m; i++) one_pixel(g, q, r, i, c, width);
 }
 
 static void depthwise_s8(const struct e8_depthwise_s8 *g, const struct e8_requant *q)

@@ -5,87 +5,81 @@
 #include "arm_levels.h"
 
 #if defined(E8_KERNELS_NEON) && defined(__aarch64__)
-#include "arm_neon.h"
+#include "arm_tile.h"
 
-enum { ROWS = 4 };
-
-/* One input of each row, lane `lane` of x, times 16 weights. */
-#define ADD_LANE(lane)                                                                                                                     \
-    do {                                                                                                                                   \
-        for (int j = 0; j < 4; j++) {                                                                                                      \
-            float32x4_t v = vld1q_f32(w + E8_NR * (lane) + 4 * j);                                                                         \
-            for (int r = 0; r < rows; r++) acc[r][j] = vfmaq_laneq_f32(acc[r][j], v, x[r], lane);                                          \
-        }                                                                                                                                  \
-    } while (0)
-
-E8_INLINE void add_four(float32x4_t acc[ROWS][4], int rows, const float *const *row, size_t s, const float *w)
-{
-    float32x4_t x[ROWS];
-    E8_UNROLL
-    for (int r = 0; r < rows; r++) x[r] = vld1q_f32(row[r] + s);
-    ADD_LANE(0);
-    ADD_LANE(1);
-    ADD_LANE(2);
-    ADD_LANE(3);
-}
-
-E8_INLINE void add_one(float32x4_t acc[ROWS][4], int rows, const float *const *row, size_t s, const float *w)
-{
-    E8_UNROLL
-    for (int j = 0; j < 4; j++) {
-        float32x4_t v = vld1q_f32(w + 4 * j);
-        E8_UNROLL
-        for (int r = 0; r < rows; r++) acc[r][j] = vfmaq_n_f32(acc[r][j], v, row[r][s]);
-    }
-}
-
-E8_INLINE void chains(float32x4_t acc[ROWS][4], int rows, const struct e8_gemm_f32 *g, size_t i, size_t n)
-{
-    const float *w = g->w + n * (g->taps * g->segment), *row[ROWS];
-    for (size_t t = 0; t < g->taps; t++) {
-        E8_UNROLL
-        for (int r = 0; r < rows; r++) row[r] = g->a[t * g->a_stride + i + (size_t)r];
-        size_t s = 0;
-        for (; s + 4 <= g->segment; s += 4, w += 4 * E8_NR) add_four(acc, rows, row, s, w);
-        for (; s < g->segment; s++, w += E8_NR) add_one(acc, rows, row, s, w);
-    }
-}
+enum { ROWS = 6 };
 
 /* Four outputs from a chain's end. */
-E8_INLINE float32x4_t finish(float32x4_t acc, const struct e8_gemm_f32 *g, size_t c, const float *residual)
+E8_INLINE float32x4_t finish(float32x4_t sum, const struct e8_gemm_f32 *g, size_t c, const float *residual)
 {
-    if (g->scale) acc = vfmaq_f32(g->bias ? vld1q_f32(g->bias + c) : vdupq_n_f32(0.0f), acc, vld1q_f32(g->scale + c));
-    if (residual) acc = vaddq_f32(acc, vld1q_f32(residual));
-    return clamp_floats(acc, vdupq_n_f32(g->low), vdupq_n_f32(g->high));
+    if (g->scale) sum = vfmaq_f32(g->bias ? vld1q_f32(g->bias + c) : vdupq_n_f32(0.0f), sum, vld1q_f32(g->scale + c));
+    if (residual) sum = vaddq_f32(sum, vld1q_f32(residual));
+    return clamp_floats(sum, vdupq_n_f32(g->low), vdupq_n_f32(g->high));
 }
 
-E8_INLINE void gemm_rows(int rows, const struct e8_gemm_f32 *g, size_t i, size_t n)
+/* Chains of row i, channels [n, n + 16), to their outputs. */
+static void store_row(const struct e8_gemm_f32 *g, const float *sums, size_t i, size_t n)
 {
-    float32x4_t acc[ROWS][4];
     size_t width = g->n - n < E8_NR ? g->n - n : E8_NR;
-    E8_UNROLL
-    for (int r = 0; r < rows; r++)
-        for (int j = 0; j < 4; j++) acc[r][j] = g->bias && !g->scale ? vld1q_f32(g->bias + n + 4 * j) : vdupq_n_f32(0.0f);
-    chains(acc, rows, g, i, n);
-    for (int r = 0; r < rows; r++, i++) {
-        const float *residual = g->residual ? g->residual + i * g->residual_stride + n : NULL;
-        float *out = g->out + i * g->out_stride + n, values[E8_NR], last[E8_NR] = {0};
-        if (width == E8_NR) {
-            for (int j = 0; j < 4; j++) vst1q_f32(out + 4 * j, finish(acc[r][j], g, n + 4 * (size_t)j, residual ? residual + 4 * j : NULL));
-            continue;
-        }
-        if (residual) memcpy(last, residual, width * sizeof last[0]);
-        for (int j = 0; j < 4; j++) vst1q_f32(values + 4 * j, finish(acc[r][j], g, n + 4 * (size_t)j, residual ? last + 4 * j : NULL));
-        memcpy(out, values, width * sizeof values[0]);
+    const float *residual = g->residual ? g->residual + i * g->residual_stride + n : NULL;
+    float *out = g->out + i * g->out_stride + n, values[E8_NR], last[E8_NR] = {0};
+    if (width == E8_NR) {
+        for (size_t j = 0; j < E8_NR; j += 4) vst1q_f32(out + j, finish(vld1q_f32(sums + j), g, n + j, residual ? residual + j : NULL));
+        return;
     }
+    if (residual) memcpy(last, residual, width * sizeof last[0]);
+    for (size_t j = 0; j < E8_NR; j += 4) vst1q_f32(values + j, finish(vld1q_f32(sums + j), g, n + j, residual ? last + j : NULL));
+    memcpy(out, values, width * sizeof values[0]);
 }
 
+static const float ZEROS[E8_NR];
+
+E8_INLINE const float *chain_start(const struct e8_gemm_f32 *g, size_t n)
+{
+    return g->bias && !g->scale ? g->bias + n : ZEROS;
+}
+
+/* 6 rows from `first` on; those before `store` are there already. */
+static void six_rows(const struct e8_gemm_f32 *g, size_t first, size_t store, size_t n)
+{
+    float sums[ROWS * E8_NR];
+    const float *w = g->w + n * (g->taps * g->segment);
+    const struct tile6 tile = {g->a + first, g->a_stride * sizeof(void *), g->taps, g->segment * sizeof(float), w, chain_start(g, n)};
+    TILE6(TILE6_FMLA, &tile, sums);
+    for (size_t r = store - first; r < ROWS; r++) store_row(g, sums + r * E8_NR, first + r, n);
+}
+
+static void one_row(const struct e8_gemm_f32 *g, size_t i, size_t n)
+{
+    const float *w = g->w + n * (g->taps * g->segment), *start = chain_start(g, n);
+    float32x4_t s0 = vld1q_f32(start), s1 = vld1q_f32(start + 4), s2 = vld1q_f32(start + 8), s3 = vld1q_f32(start + 12);
+    for (size_t t = 0; t < g->taps; t++) {
+        const float *row = g->a[t * g->a_stride + i];
+        for (size_t s = 0; s < g->segment; s++, w += E8_NR) {
+            s0 = vfmaq_n_f32(s0, vld1q_f32(w), row[s]);
+            s1 = vfmaq_n_f32(s1, vld1q_f32(w + 4), row[s]);
+            s2 = vfmaq_n_f32(s2, vld1q_f32(w + 8), row[s]);
+            s3 = vfmaq_n_f32(s3, vld1q_f32(w + 12), row[s]);
+        }
+    }
+    float sums[E8_NR];
+    vst1q_f32(sums, s0);
+    vst1q_f32(sums + 4, s1);
+    vst1q_f32(sums + 8, s2);
+    vst1q_f32(sums + 12, s3);
+    store_row(g, sums, i, n);
+}
+
+/* Whole tiles, then one more that ends at the last row and computes some rows again; single rows where there are too few. */
 static void gemm_f32(const struct e8_gemm_f32 *g)
 {
     for (size_t n = 0; n < g->n; n += E8_NR) {
         size_t i = 0;
-        for (; i + ROWS <= g->m; i += ROWS) gemm_rows(ROWS, g, i, n);
-        for (; i < g->m; i++) gemm_rows(1, g, i, n);
+        for (; i + ROWS <= g->m; i += ROWS) six_rows(g, i, i, n);
+        if (i + 1 < g->m && g->m >= ROWS)
+            six_rows(g, g->m - ROWS, i, n);
+        else
+            for (; i < g->m; i++) one_row(g, i, n);
     }
 }
 
@@ -114,8 +108,7 @@ static void depthwise_f32(const struct e8_depthwise_f32 *g)
         for (; c + 4 <= g->channels; c += 4) depthwise_pixel(1, g, i, c);
         for (; c < g->channels; c++) {
             float acc = g->bias ? g->bias[c] : 0.0f;
-            for (size_t t = 0; t < g->taps; t++)
-                acc = fma_float(((const float *)g->a[t * g->a_stride + i])[c], g->w[t * g->w_stride + c], acc);
+            for (size_t t = 0; t < g->taps; t++) acc = fma_float(((const float *)g->a[t * g->a_stride + i])[c], g->w[t * g->w_stride + c], acc);
             g->out[i * g->out_stride + c] = clamp_float(acc, g->low, g->high);
         }
     }

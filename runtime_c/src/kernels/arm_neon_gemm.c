@@ -12,42 +12,21 @@
 #if !defined(__ARM_NEON)
 #error "edge8: compile arm_neon*.c with -mfpu=neon (the rest of the library may stay without)"
 #endif
-#include "arm_neon.h"
-
-/* Rows of a tile: 8 accumulators a row. */
+#include "arm_product.h"
 #if defined(__aarch64__)
-enum { ROWS = 2 };
-#else
-enum { ROWS = 1 };
+#include "arm_tile_neon.h"
 #endif
 
-/* A row by pointer. */
-struct source {
-    const void *const *a;
-    size_t a_stride, taps, segment;
-};
-
-/* 8 inputs of `rows` rows: two blocks of weights at w and w + 64. */
-E8_INLINE void add_eight(int32x4_t acc[ROWS][8], int rows, const int8_t *const *row, size_t s, const int8_t *w)
+/* 8 inputs: blocks of weights at w and w + 64. */
+E8_INLINE void add_eight(int32x4_t acc[8], const int8_t *x, const int8_t *w)
 {
-    int8x16_t x0[ROWS], x1[ROWS];
-    E8_UNROLL
-    for (int r = 0; r < rows; r++) {
-        x0[r] = repeat_four(row[r] + s);
-        x1[r] = repeat_four(row[r] + s + 4);
-    }
+    const int8x16_t x0 = repeat_four(x), x1 = repeat_four(x + 4);
     E8_UNROLL
     for (int j = 0; j < 4; j++) {
         int8x16_t w0 = vld1q_s8(w + 16 * j), w1 = vld1q_s8(w + 64 + 16 * j);
-        E8_UNROLL
-        for (int r = 0; r < rows; r++) {
-            int16x8_t low = vmull_s8(vget_low_s8(w0), vget_low_s8(x0[r]));
-            low = vmlal_s8(low, vget_low_s8(w1), vget_low_s8(x1[r]));
-            int16x8_t high = high_product(w0, x0[r]);
-            high = high_product_add(high, w1, x1[r]);
-            acc[r][2 * j] = vpadalq_s16(acc[r][2 * j], low);
-            acc[r][2 * j + 1] = vpadalq_s16(acc[r][2 * j + 1], high);
-        }
+        int16x8_t low = vmlal_s8(vmull_s8(vget_low_s8(w0), vget_low_s8(x0)), vget_low_s8(w1), vget_low_s8(x1));
+        acc[2 * j] = vpadalq_s16(acc[2 * j], low);
+        acc[2 * j + 1] = vpadalq_s16(acc[2 * j + 1], high_product_add(high_product(w0, x0), w1, x1));
     }
 }
 
@@ -62,82 +41,74 @@ E8_INLINE void add_four(int32x4_t acc[8], int8x16_t x, const int8_t *w)
     }
 }
 
-/* `rows` rows times one block of 16 channels. With `pairs`, weights are within [-127, 127]. */
-E8_INLINE void tile(int32x4_t sum[ROWS][4], int rows, bool pairs, const struct source *g, size_t first, const int8_t *w)
+static void one_row(const struct product *p, size_t i, size_t n, const int8_t *w)
 {
-    int32x4_t acc[ROWS][8];
-    const int8_t *row[ROWS];
+    const int32_t *init = product_init(p, n);
+    int32x4_t acc[8];
+    int32_t sums[E8_NR];
     E8_UNROLL
-    for (int r = 0; r < rows; r++)
-        for (int j = 0; j < 8; j++) acc[r][j] = vdupq_n_s32(0);
-    for (size_t t = 0; t < g->taps; t++) {
-        E8_UNROLL
-        for (int r = 0; r < rows; r++) row[r] = g->a[t * g->a_stride + first + (size_t)r];
+    for (int j = 0; j < 8; j++) acc[j] = vdupq_n_s32(0);
+    for (size_t t = 0; t < p->taps; t++) {
+        const int8_t *row = p->a[t * p->a_stride + i];
         size_t s = 0;
-        if (pairs)
-            for (; s + 8 <= g->segment; s += 8, w += 8 * E8_NR) add_eight(acc, rows, row, s, w);
-        for (; s < g->segment; s += 4, w += 4 * E8_NR) {
-            E8_UNROLL
-            for (int r = 0; r < rows; r++)
-                add_four(acc[r], s + 4 <= g->segment ? repeat_four(row[r] + s) : repeat_word(row[r] + s, g->segment - s), w);
-        }
+        if (p->codes)
+            for (; s + 8 <= p->segment; s += 8, w += 8 * E8_NR) add_eight(acc, row + s, w);
+        for (; s + 4 <= p->segment; s += 4, w += 4 * E8_NR) add_four(acc, repeat_four(row + s), w);
+        if (s < p->segment) add_four(acc, repeat_word(row + s, p->segment - s), w);
     }
     E8_UNROLL
-    for (int r = 0; r < rows; r++)
-        for (int j = 0; j < 4; j++) sum[r][j] = pairs_sum(acc[r][2 * j], acc[r][2 * j + 1]);
+    for (int j = 0; j < 4; j++) vst1q_s32(sums + 4 * j, vaddq_s32(vld1q_s32(init + 4 * j), pairs_sum(acc[2 * j], acc[2 * j + 1])));
+    product_store(p, sums, 1, i, n);
 }
 
-static size_t block_bytes(size_t taps, size_t segment)
+#if defined(__aarch64__)
+enum { ROWS = 2 };
+
+/* The last 1 to 3 inputs of a row whose segment is no multiple of 4. */
+static void add_rest(const struct product *p, int32_t *sums, size_t i, const int8_t *w)
 {
-    return (taps * segment + 3) / 4 * 4 * E8_NR;
+    size_t whole = p->segment / 4 * 4;
+    int32x4_t rest[8];
+    for (int j = 0; j < 8; j++) rest[j] = vdupq_n_s32(0);
+    add_four(rest, repeat_word((const int8_t *)p->a[i] + whole, p->segment - whole), w + whole * E8_NR);
+    for (int j = 0; j < 4; j++) vst1q_s32(sums + 4 * j, vaddq_s32(vld1q_s32(sums + 4 * j), pairs_sum(rest[2 * j], rest[2 * j + 1])));
 }
 
-E8_INLINE void gemm_rows(int rows, const struct e8_gemm_s8 *g, const struct e8_requant *q, const struct rule *r, size_t i, size_t n)
+static void two_rows(const struct product *p, size_t i, size_t n, const int8_t *w)
 {
-    struct source source = {g->a, g->a_stride, g->taps, g->segment};
-    int32x4_t sum[ROWS][4];
-    size_t width = g->n - n < E8_NR ? g->n - n : E8_NR;
-    tile(sum, rows, true, &source, i, g->w + n / E8_NR * block_bytes(g->taps, g->segment));
-    for (int k = 0; k < rows; k++, i++) {
-        const int8_t *residual = g->residual ? g->residual + i * g->residual_stride + n : NULL;
-        for (int j = 0; j < 4; j++) sum[k][j] = vaddq_s32(sum[k][j], vld1q_s32(q->init + n + 4 * j));
-        store_codes(q, r, sum[k], residual, n, width, g->out + i * g->out_stride + n);
+    int32_t sums[ROWS * E8_NR];
+    const struct tile_neon tile = {p->a + i, p->a_stride * sizeof(void *), p->taps, p->segment / 4 * 4, w, product_init(p, n)};
+    TILE_NEON(&tile, sums);
+    if (p->segment % 4)
+        for (size_t r = 0; r < ROWS; r++) add_rest(p, sums + r * E8_NR, i + r, w);
+    product_store(p, sums, ROWS, i, n);
+}
+#endif
+
+static void multiply(const struct product *p)
+{
+    for (size_t n = 0; n < p->n; n += E8_NR) {
+        const int8_t *w = product_block(p, n);
+        size_t i = 0;
+#if defined(__aarch64__)
+        if (p->codes)
+            for (; i + ROWS <= p->m; i += ROWS) two_rows(p, i, n, w);
+#endif
+        for (; i < p->m; i++) one_row(p, i, n, w);
     }
 }
 
 static void gemm_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q)
 {
-    struct rule r = rule_of(q->zero_point, q->low, q->high);
-    for (size_t n = 0; n < g->n; n += E8_NR) {
-        size_t i = 0;
-        for (; i + ROWS <= g->m; i += ROWS) gemm_rows(ROWS, g, q, &r, i, n);
-        for (; i < g->m; i++) gemm_rows(1, g, q, &r, i, n);
-    }
+    struct product p = product_of_codes(g, q);
+    multiply(&p);
     apply_table(q->table, g->out, g->out_stride, g->m, g->n);
-}
-
-E8_INLINE void sums_rows(int rows, const struct e8_gemm_s8s32 *g, size_t i, size_t n)
-{
-    struct source source = {g->a, g->a_stride, g->taps, g->segment};
-    int32x4_t sum[ROWS][4];
-    size_t width = g->n - n < E8_NR ? g->n - n : E8_NR;
-    tile(sum, rows, false, &source, i, g->w + n / E8_NR * block_bytes(g->taps, g->segment));
-    for (int k = 0; k < rows; k++, i++) {
-        int32_t lanes[E8_NR];
-        if (g->init)
-            for (int j = 0; j < 4; j++) sum[k][j] = vaddq_s32(sum[k][j], vld1q_s32(g->init + n + 4 * j));
-        for (int j = 0; j < 4; j++) vst1q_s32(lanes + 4 * j, sum[k][j]);
-        memcpy(g->out + i * g->out_stride + n, lanes, width * sizeof lanes[0]);
-    }
 }
 
 static void gemm_s8s32(const struct e8_gemm_s8s32 *g)
 {
-    for (size_t n = 0; n < g->n; n += E8_NR) {
-        size_t i = 0;
-        for (; i + ROWS <= g->m; i += ROWS) sums_rows(ROWS, g, i, n);
-        for (; i < g->m; i++) sums_rows(1, g, i, n);
-    }
+    struct product p = product_of_sums(g);
+    multiply(&p);
 }
 
 void e8_init_neon(struct e8_kernels *k)

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the ARM int8 matrix kernels share: a product of either kind (codes with their epilogue, or raw sums) and the way of a
+ * tile's sums to their place. */
+#ifndef E8_ARM_PRODUCT_H
+#define E8_ARM_PRODUCT_H
+
+#include "arm_neon.h"
+
+struct product {
+    size_t m, n, taps, segment, a_stride;
+    const void *const *a;
+    const int8_t *w;
+    const int32_t *init; /* or NULL: 0 */
+    const struct e8_gemm_s8 *codes; /* one of the two */
+    const struct e8_gemm_s8s32 *raw;
+    const struct e8_requant *q;
+    struct rule rule;
+};
+
+static const int32_t NO_INIT[E8_NR];
+
+E8_INLINE struct product product_of_codes(const struct e8_gemm_s8 *g, const struct e8_requant *q)
+{
+    struct product p = {g->m, g->n, g->taps, g->segment, g->a_stride, g->a, g->w, q->init, g, NULL, q, rule_of(q->zero_point, q->low, q->high)};
+    return p;
+}
+
+E8_INLINE struct product product_of_sums(const struct e8_gemm_s8s32 *g)
+{
+    struct product p = {
+        .m = g->m,
+        .n = g->n,
+        .taps = g->taps,
+        .segment = g->segment,
+        .a_stride = g->a_stride,
+        .a = g->a,
+        .w = g->w,
+        .init = g->init,
+        .raw = g,
+    };
+    return p;
+}
+
+/* Where the sums of channels [n, n + 16) start. */
+E8_INLINE const int32_t *product_init(const struct product *p, size_t n)
+{
+    return p->init ? p->init + n : NO_INIT;
+}
+
+/* The packed weights of channels [n, n + 16). */
+E8_INLINE const int8_t *product_block(const struct product *p, size_t n)
+{
+    return p->w + n / E8_NR * ((p->taps * p->segment + 3) / 4 * 4 * E8_NR);
+}
+
+/* Sums of rows [i, i + rows) to their place. */
+static void product_store(const struct product *p, const int32_t *sums, size_t rows, size_t i, size_t n)
+{
+    size_t width = p->n - n < E8_NR ? p->n - n : E8_NR;
+    if (p->codes) {
+        const struct e8_gemm_s8 *g = p->codes;
+        const int8_t *residual = g->residual ? g->residual + i * g->residual_stride + n : NULL;
+        struct output o = {p->q, residual, g->residual_stride, g->out + i * g->out_stride + n, g->out_stride, n, width};
+        if (width == E8_NR) {
+            o.width = E8_NR; /* known to the compiler: whole vectors */
+            store_codes(&o, &p->rule, sums, rows);
+        } else {
+            store_codes(&o, &p->rule, sums, rows);
+        }
+        return;
+    }
+    for (size_t r = 0; r < rows; r++, i++) memcpy(p->raw->out + i * p->raw->out_stride + n, sums + r * E8_NR, width * sizeof *sums);
+}
+
+#endif
