@@ -9,11 +9,12 @@
 #include "arm_tile.h"
 
 #define DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
+#define DOTPROD_INLINE static inline __attribute__((always_inline, target("arch=armv8.2-a+dotprod")))
 
 enum { ROWS = 6 };
 
 /* The last 1 to 3 inputs of a row whose segment is no multiple of 4. */
-DOTPROD static void add_rest(const struct product *p, int32_t *sums, size_t i, const int8_t *w)
+DOTPROD static __attribute__((noinline)) void add_rest(const struct product *p, int32_t *sums, size_t i, const int8_t *w)
 {
     size_t whole = p->segment / 4 * 4;
     int8x16_t x = repeat_word((const int8_t *)p->a[i] + whole, p->segment - whole);
@@ -21,7 +22,7 @@ DOTPROD static void add_rest(const struct product *p, int32_t *sums, size_t i, c
 }
 
 /* 6 rows from `first` on; those before `store` are there already. */
-DOTPROD static void six_rows(const struct product *p, size_t first, size_t store, size_t n, const int8_t *w)
+DOTPROD_INLINE void six_rows(const struct product *p, size_t first, size_t store, size_t n, const int8_t *w)
 {
     int32_t sums[ROWS * E8_NR];
     const struct tile6 tile = {p->a + first, p->a_stride * sizeof(void *), p->taps, p->segment / 4 * 4, w, product_init(p, n)};
@@ -31,7 +32,7 @@ DOTPROD static void six_rows(const struct product *p, size_t first, size_t store
     product_store(p, sums + (store - first) * E8_NR, first + ROWS - store, store, n);
 }
 
-DOTPROD static void one_row(const struct product *p, size_t i, size_t n, const int8_t *w)
+DOTPROD static __attribute__((noinline)) void one_row(const struct product *p, size_t i, size_t n, const int8_t *w)
 {
     const int32_t *init = product_init(p, n);
     const int8_t *block = w;
@@ -56,7 +57,7 @@ DOTPROD static void one_row(const struct product *p, size_t i, size_t n, const i
 }
 
 /* Whole tiles, then one more that ends at the last row and computes some rows again; single rows where there are too few. */
-static void multiply(const struct product *p)
+DOTPROD static void multiply(const struct product *p)
 {
     for (size_t n = 0; n < p->n; n += E8_NR) {
         const int8_t *w = product_block(p, n);

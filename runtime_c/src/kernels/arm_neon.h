@@ -198,8 +198,8 @@ E8_INLINE void load_multipliers(const struct e8_requant *q, size_t c, float32x4_
     for (int i = 0; i < 4; i++) m[i] = vld1q_f32(q->multiplier + c + 4 * i);
 }
 
-/* Sums of `rows` rows by 16 channels from c on, as the tiles leave them in memory, to codes: out[i * stride + ..] gets the first
- * `width` of each row. `residual` may be NULL. The table of q is applied by apply_table. */
+/* Sums of rows by 16 channels from c on, as the tiles leave them in memory, and where their codes go: the first `width` of a row
+ * to out[row * stride ..]. `residual` may be NULL. The table of q is applied by apply_table. */
 struct output {
     const struct e8_requant *q;
     const int8_t *residual;
@@ -208,22 +208,8 @@ struct output {
     size_t stride, c, width;
 };
 
-static inline void store_codes(const struct output *o, const struct rule *r, const int32_t *sums, size_t rows)
-{
-    const struct rule rule = *r;
-    const int8_t *residual = o->residual;
-    int8_t *out = o->out;
-    float32x4_t m[4];
-    load_multipliers(o->q, o->c, m);
-    for (size_t i = 0; i < rows; i++, sums += E8_NR, out += o->stride) {
-        int32x4_t acc[4] = {vld1q_s32(sums), vld1q_s32(sums + 4), vld1q_s32(sums + 8), vld1q_s32(sums + 12)};
-        if (residual) {
-            add_residual(o->q, acc, residual, o->c, o->width);
-            residual += o->residual_stride;
-        }
-        store_part(out, codes_of(acc, m, &rule), o->width);
-    }
-}
+/* Defined in arm_neon_elementwise.c. */
+void e8_neon_store_codes(const struct output *o, const struct rule *r, const int32_t *sums, size_t rows);
 
 /* low > x ? low : x, then high < t ? high : t (requant.h: clamp_float). */
 E8_INLINE float32x4_t clamp_floats(float32x4_t x, float32x4_t low, float32x4_t high)

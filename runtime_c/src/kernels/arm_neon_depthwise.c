@@ -43,7 +43,7 @@ static void four_pixels(const struct e8_depthwise_s8 *g, const struct e8_requant
             for (int j = 0; j < 4; j++) vst1q_s32(s + 4 * j, acc[j]);
         }
     }
-    store_codes(&o, r, sums, 4);
+    e8_neon_store_codes(&o, r, sums, 4);
 }
 #endif
 
@@ -68,7 +68,7 @@ static void one_pixel(const struct e8_depthwise_s8 *g, const struct e8_requant *
     }
     E8_UNROLL
     for (int j = 0; j < 4; j++) vst1q_s32(sums + 4 * j, acc[j]);
-    store_codes(&o, r, sums, 1);
+    e8_neon_store_codes(&o, r, sums, 1);
 }
 
 static void columns(const struct e8_depthwise_s8 *g, const struct e8_requant *q, const struct rule *r, size_t c, size_t width)

@@ -30,6 +30,35 @@ void e8_neon_lookup(const int8_t *x, int8_t *y, size_t count, const int8_t *tabl
 }
 #endif
 
+E8_INLINE void load_sums(const int32_t *sums, int32x4_t acc[4])
+{
+    E8_UNROLL
+    for (int j = 0; j < 4; j++) acc[j] = vld1q_s32(sums + 4 * j);
+}
+
+void e8_neon_store_codes(const struct output *o, const struct rule *r, const int32_t *sums, size_t rows)
+{
+    const struct rule rule = *r;
+    const int8_t *residual = o->residual;
+    int8_t *out = o->out;
+    size_t stride = o->stride;
+    float32x4_t m[4];
+    int32x4_t acc[4];
+    load_multipliers(o->q, o->c, m);
+    if (!residual && o->width == E8_NR) {
+        for (const int32_t *end = sums + rows * E8_NR; sums < end; sums += E8_NR, out += stride) {
+            load_sums(sums, acc);
+            vst1q_s8(out, codes_of(acc, m, &rule));
+        }
+        return;
+    }
+    for (size_t i = 0; i < rows; i++, sums += E8_NR, out += stride) {
+        load_sums(sums, acc);
+        if (residual) add_residual(o->q, acc, residual + i * o->residual_stride, o->c, o->width);
+        store_part(out, codes_of(acc, m, &rule), o->width);
+    }
+}
+
 static void requantise_sums(const int32_t *x, int8_t *y, size_t count, int32_t add, const struct e8_requant_row *p)
 {
     struct rule r = rule_of(p->zero_point, p->low, p->high);

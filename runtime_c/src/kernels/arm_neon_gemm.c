@@ -41,7 +41,7 @@ E8_INLINE void add_four(int32x4_t acc[8], int8x16_t x, const int8_t *w)
     }
 }
 
-static void one_row(const struct product *p, size_t i, size_t n, const int8_t *w)
+static __attribute__((noinline)) void one_row(const struct product *p, size_t i, size_t n, const int8_t *w)
 {
     const int32_t *init = product_init(p, n);
     int32x4_t acc[8];
@@ -62,10 +62,10 @@ static void one_row(const struct product *p, size_t i, size_t n, const int8_t *w
 }
 
 #if defined(__aarch64__)
-enum { ROWS = 2 };
+enum { ROWS = 6 };
 
 /* The last 1 to 3 inputs of a row whose segment is no multiple of 4. */
-static void add_rest(const struct product *p, int32_t *sums, size_t i, const int8_t *w)
+static __attribute__((noinline)) void add_rest(const struct product *p, int32_t *sums, size_t i, const int8_t *w)
 {
     size_t whole = p->segment / 4 * 4;
     int32x4_t rest[8];
@@ -74,14 +74,15 @@ static void add_rest(const struct product *p, int32_t *sums, size_t i, const int
     for (int j = 0; j < 4; j++) vst1q_s32(sums + 4 * j, vaddq_s32(vld1q_s32(sums + 4 * j), pairs_sum(rest[2 * j], rest[2 * j + 1])));
 }
 
-static void two_rows(const struct product *p, size_t i, size_t n, const int8_t *w)
+/* 2, 4 or 6 rows, two at a time; stored together. */
+E8_INLINE void even_rows(const struct product *p, size_t rows, size_t first, size_t n, const int8_t *w)
 {
     int32_t sums[ROWS * E8_NR];
-    const struct tile_neon tile = {p->a + i, p->a_stride * sizeof(void *), p->taps, p->segment / 4 * 4, w, product_init(p, n)};
-    TILE_NEON(&tile, sums);
+    struct tile_neon tile = {p->a + first, p->a_stride * sizeof(void *), p->taps, p->segment / 4 * 4, w, product_init(p, n)};
+    for (size_t r = 0; r < rows; r += 2, tile.a += 2) TILE_NEON(&tile, sums + r * E8_NR);
     if (p->segment % 4)
-        for (size_t r = 0; r < ROWS; r++) add_rest(p, sums + r * E8_NR, i + r, w);
-    product_store(p, sums, ROWS, i, n);
+        for (size_t r = 0; r < rows; r++) add_rest(p, sums + r * E8_NR, first + r, w);
+    product_store(p, sums, rows, first, n);
 }
 #endif
 
@@ -91,8 +92,11 @@ static void multiply(const struct product *p)
         const int8_t *w = product_block(p, n);
         size_t i = 0;
 #if defined(__aarch64__)
-        if (p->codes)
-            for (; i + ROWS <= p->m; i += ROWS) two_rows(p, i, n, w);
+        while (p->codes && i + 2 <= p->m) {
+            size_t rows = p->m - i < ROWS ? (p->m - i) / 2 * 2 : ROWS;
+            even_rows(p, rows, i, n, w);
+            i += rows;
+        }
 #endif
         for (; i < p->m; i++) one_row(p, i, n, w);
     }

@@ -55,19 +55,14 @@ E8_INLINE const int8_t *product_block(const struct product *p, size_t n)
 }
 
 /* Sums of rows [i, i + rows) to their place. */
-static void product_store(const struct product *p, const int32_t *sums, size_t rows, size_t i, size_t n)
+static inline void product_store(const struct product *p, const int32_t *sums, size_t rows, size_t i, size_t n)
 {
     size_t width = p->n - n < E8_NR ? p->n - n : E8_NR;
     if (p->codes) {
         const struct e8_gemm_s8 *g = p->codes;
         const int8_t *residual = g->residual ? g->residual + i * g->residual_stride + n : NULL;
-        struct output o = {p->q, residual, g->residual_stride, g->out + i * g->out_stride + n, g->out_stride, n, width};
-        if (width == E8_NR) {
-            o.width = E8_NR; /* known to the compiler: whole vectors */
-            store_codes(&o, &p->rule, sums, rows);
-        } else {
-            store_codes(&o, &p->rule, sums, rows);
-        }
+        const struct output o = {p->q, residual, g->residual_stride, g->out + i * g->out_stride + n, g->out_stride, n, width};
+        e8_neon_store_codes(&o, &p->rule, sums, rows);
         return;
     }
     for (size_t r = 0; r < rows; r++, i++) memcpy(p->raw->out + i * p->raw->out_stride + n, sums + r * E8_NR, width * sizeof *sums);
