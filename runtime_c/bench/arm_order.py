@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from arm_throughput import compile_file, cycles, loops, macs_of
+from arm_throughput import analyse, compile_file, loops, macs_of
 
 TWO_TARGETS = ("ldp", "ld2r")
 READS_TARGET = ("smlal", "smlal2", "sadalp", "sdot", "smmla", "fmla")
@@ -57,7 +57,7 @@ def search(body: list[str], end: str, core: str, seconds: float, seed: int) -> t
     before = [[i < j and depends(i, j) for j in range(count)] for i in range(count)]
 
     def cost(order: list[int]) -> float:
-        return cycles([body[i] for i in order] + [end], core, "llvm-mca-19")
+        return analyse([body[i] for i in order] + [end], core, "llvm-mca-19")[0]
 
     order = list(range(count))
     current = cost(order)
@@ -88,7 +88,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         body = max(loops(compile_file("aarch64-linux-gnu-gcc", arguments.file, Path(folder))), key=macs_of)
-    start = cycles(body, arguments.core, "llvm-mca-19")
+    start = analyse(body, arguments.core, "llvm-mca-19")[0]
     best, lines = search(body[:-1], body[-1], arguments.core, arguments.seconds, arguments.seed)
     print("\n".join(lines))
     print(f"{macs_of(body)} multiply-accumulates: {start:.1f} cycles before, {best:.1f} after", file=sys.stderr)

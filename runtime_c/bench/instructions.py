@@ -74,11 +74,11 @@ def main() -> int:
             print(f"{per_inference(plugin, arguments.cpu, arguments.program, arguments.root):16,.0f}  {arguments.program}")
         runner = arguments.runner
         if arguments.models and not runner:
-            from edge8.converter.cross import build_library, choose_compiler, link_runner
+            from edge8.converter.cross import build_library, choose_compiler, link_program
             from edge8.converter.devices import load_toolchain
 
             compiler = choose_compiler(load_toolchain("aarch64"), "gcc")
-            runner = str(link_runner(compiler, build_library(compiler, folder), folder / "edge8-run"))
+            runner = str(link_program(compiler, build_library(compiler, folder), folder / "edge8-run"))
         for model in arguments.models:
             found = per_inference(plugin, arguments.cpu, f"{shlex.quote(runner)} {shlex.quote(model)} --bench {{runs}}", None)
             print(f"{found:16,.0f}  {model}", flush=True)

@@ -26,7 +26,7 @@ DOTPROD_INLINE void six_rows(const struct product *p, size_t first, size_t store
 {
     int32_t sums[ROWS * E8_NR];
     const struct tile6 tile = {p->a + first, p->a_stride * sizeof(void *), p->taps, p->segment / 4 * 4, w, product_init(p, n)};
-    TILE6(TILE6_SDOT, &tile, sums);
+    tile6_sdot(&tile, sums);
     if (p->segment % 4)
         for (size_t r = 0; r < ROWS; r++) add_rest(p, sums + r * E8_NR, first + r, w);
     product_store(p, sums + (store - first) * E8_NR, first + ROWS - store, store, n);

@@ -32,7 +32,7 @@ static void four_pixels(const struct e8_depthwise_s8 *g, const struct e8_requant
     int32_t sums[4 * E8_NR];
     const struct tile_depthwise tile = {g->a + i, g->a_stride * sizeof(void *), g->w + c, g->w_stride, g->taps / 2, c, q->init + c};
     const struct output o = {q, NULL, 0, g->out + i * g->out_stride + c, g->out_stride, c, E8_NR};
-    TILE_DEPTHWISE(&tile, sums);
+    tile_depthwise(&tile, sums);
     if (g->taps & 1) {
         const int8x16_t w = vld1q_s8(g->w + (g->taps - 1) * g->w_stride + c);
         for (size_t p = 0; p < 4; p++) {

@@ -45,7 +45,7 @@ static void six_rows(const struct e8_gemm_f32 *g, size_t first, size_t store, si
     float sums[ROWS * E8_NR];
     const float *w = g->w + n * (g->taps * g->segment);
     const struct tile6 tile = {g->a + first, g->a_stride * sizeof(void *), g->taps, g->segment * sizeof(float), w, chain_start(g, n)};
-    TILE6(TILE6_FMLA, &tile, sums);
+    tile6_fmla(&tile, sums);
     for (size_t r = store - first; r < ROWS; r++) store_row(g, sums + r * E8_NR, first + r, n);
 }
 
@@ -108,7 +108,8 @@ static void depthwise_f32(const struct e8_depthwise_f32 *g)
         for (; c + 4 <= g->channels; c += 4) depthwise_pixel(1, g, i, c);
         for (; c < g->channels; c++) {
             float acc = g->bias ? g->bias[c] : 0.0f;
-            for (size_t t = 0; t < g->taps; t++) acc = fma_float(((const float *)g->a[t * g->a_stride + i])[c], g->w[t * g->w_stride + c], acc);
+            for (size_t t = 0; t < g->taps; t++)
+                acc = fma_float(((const float *)g->a[t * g->a_stride + i])[c], g->w[t * g->w_stride + c], acc);
             g->out[i * g->out_stride + c] = clamp_float(acc, g->low, g->high);
         }
     }

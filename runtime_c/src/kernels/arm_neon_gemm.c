@@ -79,7 +79,7 @@ E8_INLINE void even_rows(const struct product *p, size_t rows, size_t first, siz
 {
     int32_t sums[ROWS * E8_NR];
     struct tile_neon tile = {p->a + first, p->a_stride * sizeof(void *), p->taps, p->segment / 4 * 4, w, product_init(p, n)};
-    for (size_t r = 0; r < rows; r += 2, tile.a += 2) TILE_NEON(&tile, sums + r * E8_NR);
+    for (size_t r = 0; r < rows; r += 2, tile.a += 2) tile_neon(&tile, sums + r * E8_NR);
     if (p->segment % 4)
         for (size_t r = 0; r < rows; r++) add_rest(p, sums + r * E8_NR, first + r, w);
     product_store(p, sums, rows, first, n);

@@ -11,7 +11,7 @@ struct product {
     size_t m, n, taps, segment, a_stride;
     const void *const *a;
     const int8_t *w;
-    const int32_t *init; /* or NULL: 0 */
+    const int32_t *init;            /* or NULL: 0 */
     const struct e8_gemm_s8 *codes; /* one of the two */
     const struct e8_gemm_s8s32 *raw;
     const struct e8_requant *q;
@@ -22,7 +22,8 @@ static const int32_t NO_INIT[E8_NR];
 
 E8_INLINE struct product product_of_codes(const struct e8_gemm_s8 *g, const struct e8_requant *q)
 {
-    struct product p = {g->m, g->n, g->taps, g->segment, g->a_stride, g->a, g->w, q->init, g, NULL, q, rule_of(q->zero_point, q->low, q->high)};
+    struct product p = {g->m, g->n,    g->taps, g->segment, g->a_stride, g->a,
+                        g->w, q->init, g,       NULL,       q,           rule_of(q->zero_point, q->low, q->high)};
     return p;
 }
 

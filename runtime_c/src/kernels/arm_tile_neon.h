@@ -23,163 +23,161 @@ struct tile_neon {
     const int32_t *init; /* 16 words: where every row's sums start */
 };
 
+// clang-format off
 /* 4 inputs of a row, channels 4j..: no second product to add. */
-#define NEON_FOUR(w, x, s0, s1)                                                                                                  \
-    "smull v0.8h, v" #w ".8b, v" #x ".8b\n\t"                                                                                    \
-    "smull2 v1.8h, v" #w ".16b, v" #x ".16b\n\t"                                                                                 \
-    "sadalp v" #s0 ".4s, v0.8h\n\t"                                                                                              \
+#define NEON_FOUR(w, x, s0, s1) \
+    "smull v0.8h, v" #w ".8b, v" #x ".8b\n\t" \
+    "smull2 v1.8h, v" #w ".16b, v" #x ".16b\n\t" \
+    "sadalp v" #s0 ".4s, v0.8h\n\t" \
     "sadalp v" #s1 ".4s, v1.8h\n\t"
 
-/* x0 pointers of the tap, x2 taps left, x3 codes of a segment, x4 weights, x6 and x7 rows, x8 and x9 rows ahead, x10 weights
- * ahead, x11 place in the segment, x12 the last place for 8 codes. */
-#define NEON_LOOP                                                                                                                \
-    "ldp x0, x1, [%[args]]\n\t"                                                                                                  \
-    "ldp x2, x3, [%[args], #16]\n\t"                                                                                             \
-    "ldr x4, [%[args], #32]\n\t"                                                                                                 \
-    "movi v16.4s, #0\n\t"                                                                                                        \
-    "movi v17.4s, #0\n\t"                                                                                                        \
-    "movi v18.4s, #0\n\t"                                                                                                        \
-    "movi v19.4s, #0\n\t"                                                                                                        \
-    "movi v20.4s, #0\n\t"                                                                                                        \
-    "movi v21.4s, #0\n\t"                                                                                                        \
-    "movi v22.4s, #0\n\t"                                                                                                        \
-    "movi v23.4s, #0\n\t"                                                                                                        \
-    "movi v24.4s, #0\n\t"                                                                                                        \
-    "movi v25.4s, #0\n\t"                                                                                                        \
-    "movi v26.4s, #0\n\t"                                                                                                        \
-    "movi v27.4s, #0\n\t"                                                                                                        \
-    "movi v28.4s, #0\n\t"                                                                                                        \
-    "movi v29.4s, #0\n\t"                                                                                                        \
-    "movi v30.4s, #0\n\t"                                                                                                        \
-    "movi v31.4s, #0\n"                                                                                                          \
-    "1:\n\t"                                                                                                                     \
-    "ldp x6, x7, [x0]\n\t"                                                                                                       \
-    "add x0, x0, x1\n\t"                                                                                                         \
-    "mov x11, #0\n\t"                                                                                                            \
-    "subs x12, x3, #8\n\t"                                                                                                       \
-    "b.lo 3f\n\t"                                                                                                                \
-    "ld2r {v12.4s, v13.4s}, [x6]\n\t"                                                                                            \
-    "ld2r {v14.4s, v15.4s}, [x7]\n\t"                                                                                            \
-    "ldp q8, q9, [x4]\n\t"                                                                                                       \
-    "ldp q10, q11, [x4, #64]\n"                                                                                                  \
-    "2:\n\t"                                                                                                                    \
-    "add x10, x4, #128\n\t"                                                                                                     \
-    "add x11, x11, #8\n\t"                                                                                                      \
-    "cmp x11, x12\n\t"                                                                                                          \
-    "smull v6.8h, v9.8b, v14.8b\n\t"                                                                                            \
-    "smull2 v3.8h, v9.16b, v12.16b\n\t"                                                                                         \
-    "smull v0.8h, v8.8b, v12.8b\n\t"                                                                                            \
-    "smull2 v5.8h, v8.16b, v14.16b\n\t"                                                                                         \
-    "smull2 v1.8h, v8.16b, v12.16b\n\t"                                                                                         \
-    "smull v4.8h, v8.8b, v14.8b\n\t"                                                                                            \
-    "smlal v6.8h, v11.8b, v15.8b\n\t"                                                                                           \
-    "ldr q8, [x4, #32]\n\t"                                                                                                     \
-    "smlal v0.8h, v10.8b, v13.8b\n\t"                                                                                           \
-    "smull v2.8h, v9.8b, v12.8b\n\t"                                                                                            \
-    "smlal2 v5.8h, v10.16b, v15.16b\n\t"                                                                                        \
-    "smlal v4.8h, v10.8b, v15.8b\n\t"                                                                                           \
-    "smlal2 v1.8h, v10.16b, v13.16b\n\t"                                                                                        \
-    "smlal2 v3.8h, v11.16b, v13.16b\n\t"                                                                                        \
-    "smull2 v7.8h, v9.16b, v14.16b\n\t"                                                                                         \
-    "ldr q9, [x4, #48]\n\t"                                                                                                     \
-    "csel x10, x10, x4, ls\n\t"                                                                                                 \
-    "csel x9, x11, x12, ls\n\t"                                                                                                 \
-    "add x8, x6, x9\n\t"                                                                                                        \
-    "ldr q10, [x4, #96]\n\t"                                                                                                    \
-    "sadalp v26.4s, v6.8h\n\t"                                                                                                  \
-    "sadalp v16.4s, v0.8h\n\t"                                                                                                  \
-    "sadalp v24.4s, v4.8h\n\t"                                                                                                  \
-    "smull v4.8h, v8.8b, v14.8b\n\t"                                                                                            \
-    "sadalp v25.4s, v5.8h\n\t"                                                                                                  \
-    "smull v6.8h, v9.8b, v14.8b\n\t"                                                                                            \
-    "sadalp v19.4s, v3.8h\n\t"                                                                                                  \
-    "smlal2 v7.8h, v11.16b, v15.16b\n\t"                                                                                        \
-    "smull v0.8h, v8.8b, v12.8b\n\t"                                                                                            \
-    "smlal v4.8h, v10.8b, v15.8b\n\t"                                                                                           \
-    "smlal v2.8h, v11.8b, v13.8b\n\t"                                                                                           \
-    "ldr q11, [x4, #112]\n\t"                                                                                                   \
-    "smull2 v5.8h, v8.16b, v14.16b\n\t"                                                                                         \
-    "sadalp v17.4s, v1.8h\n\t"                                                                                                  \
-    "smull2 v1.8h, v8.16b, v12.16b\n\t"                                                                                         \
-    "sadalp v27.4s, v7.8h\n\t"                                                                                                  \
-    "smull2 v7.8h, v9.16b, v14.16b\n\t"                                                                                         \
-    "sadalp v18.4s, v2.8h\n\t"                                                                                                  \
-    "smull v2.8h, v9.8b, v12.8b\n\t"                                                                                            \
-    "sadalp v28.4s, v4.8h\n\t"                                                                                                  \
-    "smull2 v3.8h, v9.16b, v12.16b\n\t"                                                                                         \
-    "smlal v6.8h, v11.8b, v15.8b\n\t"                                                                                           \
-    "smlal2 v5.8h, v10.16b, v15.16b\n\t"                                                                                        \
-    "smlal2 v7.8h, v11.16b, v15.16b\n\t"                                                                                        \
-    "ldr q9, [x10, #16]\n\t"                                                                                                    \
-    "smlal v0.8h, v10.8b, v13.8b\n\t"                                                                                           \
-    "smlal v2.8h, v11.8b, v13.8b\n\t"                                                                                           \
-    "smlal2 v1.8h, v10.16b, v13.16b\n\t"                                                                                        \
-    "smlal2 v3.8h, v11.16b, v13.16b\n\t"                                                                                        \
-    "sadalp v30.4s, v6.8h\n\t"                                                                                                  \
-    "ldr q11, [x10, #80]\n\t"                                                                                                   \
-    "add x9, x7, x9\n\t"                                                                                                        \
-    "ldr q10, [x10, #64]\n\t"                                                                                                   \
-    "add x4, x4, #128\n\t"                                                                                                      \
-    "ldr q8, [x10]\n\t"                                                                                                         \
-    "ld2r {v12.4s, v13.4s}, [x8]\n\t"                                                                                           \
-    "sadalp v21.4s, v1.8h\n\t"                                                                                                  \
-    "sadalp v23.4s, v3.8h\n\t"                                                                                                  \
-    "sadalp v31.4s, v7.8h\n\t"                                                                                                  \
-    "sadalp v20.4s, v0.8h\n\t"                                                                                                  \
-    "sadalp v29.4s, v5.8h\n\t"                                                                                                  \
-    "sadalp v22.4s, v2.8h\n\t"                                                                                                  \
-    "ld2r {v14.4s, v15.4s}, [x9]\n\t"                                                                                           \
-    "b.ls 2b\n"                                                                                                                 \
-    "3:\n\t"                                                                                                                     \
-    "cmp x11, x3\n\t"                                                                                                            \
-    "b.hs 4f\n\t"                                                                                                                \
-    "add x8, x6, x11\n\t"                                                                                                        \
-    "add x9, x7, x11\n\t"                                                                                                        \
-    "ld1r {v12.4s}, [x8]\n\t"                                                                                                    \
-    "ld1r {v14.4s}, [x9]\n\t"                                                                                                    \
-    "ldp q8, q9, [x4]\n\t"                                                                                                       \
-    "ldp q10, q11, [x4, #32]\n\t"                                                                                                \
-    "add x4, x4, #64\n\t"                                                                                                        \
-    NEON_FOUR(8, 12, 16, 17) NEON_FOUR(9, 12, 18, 19) NEON_FOUR(10, 12, 20, 21) NEON_FOUR(11, 12, 22, 23)                        \
-    NEON_FOUR(8, 14, 24, 25) NEON_FOUR(9, 14, 26, 27) NEON_FOUR(10, 14, 28, 29) NEON_FOUR(11, 14, 30, 31)                        \
-    "4:\n\t"                                                                                                                     \
-    "subs x2, x2, #1\n\t"                                                                                                        \
-    "b.ne 1b\n\t"
-
-/* Neighbouring lanes added, then the first values: row 0 in v0..v3, row 1 in v4..v7. */
-#define NEON_END                                                                                                                \
-    "ldr x4, [%[args], #40]\n\t"                                                                                                \
-    "addp v0.4s, v16.4s, v17.4s\n\t"                                                                                            \
-    "addp v1.4s, v18.4s, v19.4s\n\t"                                                                                            \
-    "addp v2.4s, v20.4s, v21.4s\n\t"                                                                                            \
-    "addp v3.4s, v22.4s, v23.4s\n\t"                                                                                            \
-    "addp v4.4s, v24.4s, v25.4s\n\t"                                                                                            \
-    "addp v5.4s, v26.4s, v27.4s\n\t"                                                                                            \
-    "addp v6.4s, v28.4s, v29.4s\n\t"                                                                                            \
-    "addp v7.4s, v30.4s, v31.4s\n\t"                                                                                            \
-    "ldp q16, q17, [x4]\n\t"                                                                                                    \
-    "ldp q18, q19, [x4, #32]\n\t"                                                                                               \
-    "add v0.4s, v0.4s, v16.4s\n\t"                                                                                              \
-    "add v1.4s, v1.4s, v17.4s\n\t"                                                                                              \
-    "add v2.4s, v2.4s, v18.4s\n\t"                                                                                              \
-    "add v3.4s, v3.4s, v19.4s\n\t"                                                                                              \
-    "add v4.4s, v4.4s, v16.4s\n\t"                                                                                              \
-    "add v5.4s, v5.4s, v17.4s\n\t"                                                                                              \
-    "add v6.4s, v6.4s, v18.4s\n\t"                                                                                              \
-    "add v7.4s, v7.4s, v19.4s\n\t"                                                                                              \
-    "stp q0, q1, [%[sums], #0]\n\t"                                                                                             \
-    "stp q2, q3, [%[sums], #32]\n\t"                                                                                            \
-    "stp q4, q5, [%[sums], #64]\n\t"                                                                                            \
-    "stp q6, q7, [%[sums], #96]\n\t"
-
-/* Leaves the sums of 2 rows, 16 words each, at `sums`. */
-#define TILE_NEON(tile_, sums)                                                                                                   \
-    __asm__ volatile(NEON_LOOP NEON_END                                                                                          \
-                     :                                                                                                           \
-                     : [args] "r"(tile_), [sums] "r"(sums)                                                                       \
-                     : "x0", "x1", "x2", "x3", "x4", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "v0", "v1", "v2", "v3", "v4",  \
-                       "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19",       \
-                       "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31", "cc", "memory")
+/* Leaves the sums of 2 rows, 16 words each, at `sums`. Label 1 starts a tap, 2 does 8 codes, 4 does 4 codes.
+ *     x0 pointers of the tap, x2 taps left, x3 codes of a segment, x4 weights, x6 and x7 rows, x8 and x9 rows ahead, x10 weights
+ *     ahead, x11 place in the segment, x12 the last place for 8 codes */
+E8_INLINE void tile_neon(const struct tile_neon *tile, int32_t *sums)
+{
+    __asm__ volatile(
+        "ldp x0, x1, [%[args]]\n\t"
+        "ldp x2, x3, [%[args], #16]\n\t"
+        "ldr x4, [%[args], #32]\n\t"
+        "movi v16.4s, #0\n\t"
+        "movi v17.4s, #0\n\t"
+        "movi v18.4s, #0\n\t"
+        "movi v19.4s, #0\n\t"
+        "movi v20.4s, #0\n\t"
+        "movi v21.4s, #0\n\t"
+        "movi v22.4s, #0\n\t"
+        "movi v23.4s, #0\n\t"
+        "movi v24.4s, #0\n\t"
+        "movi v25.4s, #0\n\t"
+        "movi v26.4s, #0\n\t"
+        "movi v27.4s, #0\n\t"
+        "movi v28.4s, #0\n\t"
+        "movi v29.4s, #0\n\t"
+        "movi v30.4s, #0\n\t"
+        "movi v31.4s, #0\n"
+        "1:\n\t"
+        "ldp x6, x7, [x0]\n\t"
+        "add x0, x0, x1\n\t"
+        "mov x11, #0\n\t"
+        "subs x12, x3, #8\n\t"
+        "b.lo 3f\n\t"
+        "ld2r {v12.4s, v13.4s}, [x6]\n\t"
+        "ld2r {v14.4s, v15.4s}, [x7]\n\t"
+        "ldp q8, q9, [x4]\n\t"
+        "ldp q10, q11, [x4, #64]\n"
+        "2:\n\t"
+        "add x10, x4, #128\n\t"
+        "add x11, x11, #8\n\t"
+        "cmp x11, x12\n\t"
+        "smull v6.8h, v9.8b, v14.8b\n\t"
+        "smull2 v3.8h, v9.16b, v12.16b\n\t"
+        "smull v0.8h, v8.8b, v12.8b\n\t"
+        "smull2 v5.8h, v8.16b, v14.16b\n\t"
+        "smull2 v1.8h, v8.16b, v12.16b\n\t"
+        "smull v4.8h, v8.8b, v14.8b\n\t"
+        "smlal v6.8h, v11.8b, v15.8b\n\t"
+        "ldr q8, [x4, #32]\n\t"
+        "smlal v0.8h, v10.8b, v13.8b\n\t"
+        "smull v2.8h, v9.8b, v12.8b\n\t"
+        "smlal2 v5.8h, v10.16b, v15.16b\n\t"
+        "smlal v4.8h, v10.8b, v15.8b\n\t"
+        "smlal2 v1.8h, v10.16b, v13.16b\n\t"
+        "smlal2 v3.8h, v11.16b, v13.16b\n\t"
+        "smull2 v7.8h, v9.16b, v14.16b\n\t"
+        "ldr q9, [x4, #48]\n\t"
+        "csel x10, x10, x4, ls\n\t"
+        "csel x9, x11, x12, ls\n\t"
+        "add x8, x6, x9\n\t"
+        "ldr q10, [x4, #96]\n\t"
+        "sadalp v26.4s, v6.8h\n\t"
+        "sadalp v16.4s, v0.8h\n\t"
+        "sadalp v24.4s, v4.8h\n\t"
+        "smull v4.8h, v8.8b, v14.8b\n\t"
+        "sadalp v25.4s, v5.8h\n\t"
+        "smull v6.8h, v9.8b, v14.8b\n\t"
+        "sadalp v19.4s, v3.8h\n\t"
+        "smlal2 v7.8h, v11.16b, v15.16b\n\t"
+        "smull v0.8h, v8.8b, v12.8b\n\t"
+        "smlal v4.8h, v10.8b, v15.8b\n\t"
+        "smlal v2.8h, v11.8b, v13.8b\n\t"
+        "ldr q11, [x4, #112]\n\t"
+        "smull2 v5.8h, v8.16b, v14.16b\n\t"
+        "sadalp v17.4s, v1.8h\n\t"
+        "smull2 v1.8h, v8.16b, v12.16b\n\t"
+        "sadalp v27.4s, v7.8h\n\t"
+        "smull2 v7.8h, v9.16b, v14.16b\n\t"
+        "sadalp v18.4s, v2.8h\n\t"
+        "smull v2.8h, v9.8b, v12.8b\n\t"
+        "sadalp v28.4s, v4.8h\n\t"
+        "smull2 v3.8h, v9.16b, v12.16b\n\t"
+        "smlal v6.8h, v11.8b, v15.8b\n\t"
+        "smlal2 v5.8h, v10.16b, v15.16b\n\t"
+        "smlal2 v7.8h, v11.16b, v15.16b\n\t"
+        "ldr q9, [x10, #16]\n\t"
+        "smlal v0.8h, v10.8b, v13.8b\n\t"
+        "smlal v2.8h, v11.8b, v13.8b\n\t"
+        "smlal2 v1.8h, v10.16b, v13.16b\n\t"
+        "smlal2 v3.8h, v11.16b, v13.16b\n\t"
+        "sadalp v30.4s, v6.8h\n\t"
+        "ldr q11, [x10, #80]\n\t"
+        "add x9, x7, x9\n\t"
+        "ldr q10, [x10, #64]\n\t"
+        "add x4, x4, #128\n\t"
+        "ldr q8, [x10]\n\t"
+        "ld2r {v12.4s, v13.4s}, [x8]\n\t"
+        "sadalp v21.4s, v1.8h\n\t"
+        "sadalp v23.4s, v3.8h\n\t"
+        "sadalp v31.4s, v7.8h\n\t"
+        "sadalp v20.4s, v0.8h\n\t"
+        "sadalp v29.4s, v5.8h\n\t"
+        "sadalp v22.4s, v2.8h\n\t"
+        "ld2r {v14.4s, v15.4s}, [x9]\n\t"
+        "b.ls 2b\n"
+        "3:\n\t"
+        "cmp x11, x3\n\t"
+        "b.hs 4f\n\t"
+        "add x8, x6, x11\n\t"
+        "add x9, x7, x11\n\t"
+        "ld1r {v12.4s}, [x8]\n\t"
+        "ld1r {v14.4s}, [x9]\n\t"
+        "ldp q8, q9, [x4]\n\t"
+        "ldp q10, q11, [x4, #32]\n\t"
+        "add x4, x4, #64\n\t"
+        NEON_FOUR(8, 12, 16, 17) NEON_FOUR(9, 12, 18, 19) NEON_FOUR(10, 12, 20, 21) NEON_FOUR(11, 12, 22, 23)
+        NEON_FOUR(8, 14, 24, 25) NEON_FOUR(9, 14, 26, 27) NEON_FOUR(10, 14, 28, 29) NEON_FOUR(11, 14, 30, 31)
+        "4:\n\t"
+        "subs x2, x2, #1\n\t"
+        "b.ne 1b\n\t"
+        "ldr x4, [%[args], #40]\n\t"
+        "addp v0.4s, v16.4s, v17.4s\n\t"
+        "addp v1.4s, v18.4s, v19.4s\n\t"
+        "addp v2.4s, v20.4s, v21.4s\n\t"
+        "addp v3.4s, v22.4s, v23.4s\n\t"
+        "addp v4.4s, v24.4s, v25.4s\n\t"
+        "addp v5.4s, v26.4s, v27.4s\n\t"
+        "addp v6.4s, v28.4s, v29.4s\n\t"
+        "addp v7.4s, v30.4s, v31.4s\n\t"
+        "ldp q16, q17, [x4]\n\t"
+        "ldp q18, q19, [x4, #32]\n\t"
+        "add v0.4s, v0.4s, v16.4s\n\t"
+        "add v1.4s, v1.4s, v17.4s\n\t"
+        "add v2.4s, v2.4s, v18.4s\n\t"
+        "add v3.4s, v3.4s, v19.4s\n\t"
+        "add v4.4s, v4.4s, v16.4s\n\t"
+        "add v5.4s, v5.4s, v17.4s\n\t"
+        "add v6.4s, v6.4s, v18.4s\n\t"
+        "add v7.4s, v7.4s, v19.4s\n\t"
+        "stp q0, q1, [%[sums], #0]\n\t"
+        "stp q2, q3, [%[sums], #32]\n\t"
+        "stp q4, q5, [%[sums], #64]\n\t"
+        "stp q6, q7, [%[sums], #96]\n\t"
+        :
+        : [args] "r"(tile), [sums] "r"(sums)
+        : "x0", "x1", "x2", "x3", "x4", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "v0", "v1", "v2", "v3", "v4", "v5", "v6",
+          "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
+          "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31", "cc", "memory");
+}
 
 /* Depthwise: 16 channels of 4 pixels, `pairs` (at least 1) pairs of taps. Rows of tap t are at a[t * stride + pixel].
  *     v16..v31  sums: pixel p, channels 4k.. in v(16 + 4p + k)
@@ -194,107 +192,105 @@ struct tile_depthwise {
     const int32_t *init;
 };
 
-/* x0, x1 pointers of the two taps, x2 bytes to the next pair's, x3, x4 weights of the two taps, x5 bytes to the next pair's,
+/* Leaves the sums of 4 pixels, 16 words each, at `sums`. Label 1 does two taps.
+ *     x0, x1 pointers of the two taps, x2 bytes to the next pair's, x3, x4 weights of the two taps, x5 bytes to the next pair's,
  * x14 channel, x15 pairs left; x6..x9 pixels of the first tap, x10..x13 of the second; x16 and x17 what there is to go on. */
-#define DEPTHWISE_LOOP                                                                                                           \
-    "ldp x0, x2, [%[args]]\n\t"                                                                                                  \
-    "ldp x3, x5, [%[args], #16]\n\t"                                                                                             \
-    "ldp x15, x14, [%[args], #32]\n\t"                                                                                           \
-    "ldr x6, [%[args], #48]\n\t"                                                                                                 \
-    "ldp q16, q17, [x6]\n\t"                                                                                                     \
-    "ldp q18, q19, [x6, #32]\n\t"                                                                                                \
-    "ldp q20, q21, [x6]\n\t"                                                                                                     \
-    "ldp q22, q23, [x6, #32]\n\t"                                                                                                \
-    "ldp q24, q25, [x6]\n\t"                                                                                                     \
-    "ldp q26, q27, [x6, #32]\n\t"                                                                                                \
-    "ldp q28, q29, [x6]\n\t"                                                                                                     \
-    "ldp q30, q31, [x6, #32]\n\t"                                                                                                \
-    "add x1, x0, x2\n\t"                                                                                                         \
-    "add x4, x3, x5\n\t"                                                                                                         \
-    "lsl x2, x2, #1\n\t"                                                                                                         \
-    "lsl x5, x5, #1\n\t"                                                                                                         \
-    "ldp x6, x7, [x0]\n\t"                                                                                                       \
-    "ldp x8, x9, [x0, #16]\n\t"                                                                                                  \
-    "ldp x10, x11, [x1]\n\t"                                                                                                     \
-    "ldp x12, x13, [x1, #16]\n\t"                                                                                                \
-    "ldr q8, [x3]\n\t"                                                                                                           \
-    "ldr q9, [x4]\n\t"                                                                                                           \
-    "ldr q10, [x6, x14]\n\t"                                                                                                     \
-    "ldr q11, [x7, x14]\n"                                                                                                       \
-    "1:\n\t"                                                                                                                    \
-    "ldr q12, [x8, x14]\n\t"                                                                                                    \
-    "subs x15, x15, #1\n\t"                                                                                                     \
-    "ldr q13, [x9, x14]\n\t"                                                                                                    \
-    "ldr q15, [x11, x14]\n\t"                                                                                                   \
-    "smull v2.8h, v11.8b, v8.8b\n\t"                                                                                            \
-    "smull2 v3.8h, v11.16b, v8.16b\n\t"                                                                                         \
-    "smull v4.8h, v12.8b, v8.8b\n\t"                                                                                            \
-    "smull2 v1.8h, v10.16b, v8.16b\n\t"                                                                                         \
-    "smull2 v5.8h, v12.16b, v8.16b\n\t"                                                                                         \
-    "smull2 v7.8h, v13.16b, v8.16b\n\t"                                                                                         \
-    "smull v0.8h, v10.8b, v8.8b\n\t"                                                                                            \
-    "smlal v2.8h, v15.8b, v9.8b\n\t"                                                                                            \
-    "smlal2 v3.8h, v15.16b, v9.16b\n\t"                                                                                         \
-    "smull v6.8h, v13.8b, v8.8b\n\t"                                                                                            \
-    "ldr q10, [x12, x14]\n\t"                                                                                                   \
-    "csel x16, x2, xzr, ne\n\t"                                                                                                 \
-    "ldr q11, [x13, x14]\n\t"                                                                                                   \
-    "add x0, x0, x16\n\t"                                                                                                       \
-    "ldr q14, [x10, x14]\n\t"                                                                                                   \
-    "csel x17, x5, xzr, ne\n\t"                                                                                                 \
-    "saddw v22.4s, v22.4s, v3.4h\n\t"                                                                                           \
-    "saddw v20.4s, v20.4s, v2.4h\n\t"                                                                                           \
-    "smlal2 v7.8h, v11.16b, v9.16b\n\t"                                                                                         \
-    "smlal2 v5.8h, v10.16b, v9.16b\n\t"                                                                                         \
-    "smlal v0.8h, v14.8b, v9.8b\n\t"                                                                                            \
-    "ldp x8, x9, [x0, #16]\n\t"                                                                                                 \
-    "add x3, x3, x17\n\t"                                                                                                       \
-    "add x1, x1, x16\n\t"                                                                                                       \
-    "ldp x6, x7, [x0]\n\t"                                                                                                      \
-    "add x4, x4, x17\n\t"                                                                                                       \
-    "smlal v4.8h, v10.8b, v9.8b\n\t"                                                                                            \
-    "smlal2 v1.8h, v14.16b, v9.16b\n\t"                                                                                         \
-    "saddw2 v27.4s, v27.4s, v5.8h\n\t"                                                                                          \
-    "saddw v26.4s, v26.4s, v5.4h\n\t"                                                                                           \
-    "ldr q10, [x6, x14]\n\t"                                                                                                    \
-    "smlal v6.8h, v11.8b, v9.8b\n\t"                                                                                            \
-    "ldr q8, [x3]\n\t"                                                                                                          \
-    "saddw2 v31.4s, v31.4s, v7.8h\n\t"                                                                                          \
-    "ldr q11, [x7, x14]\n\t"                                                                                                    \
-    "saddw2 v17.4s, v17.4s, v0.8h\n\t"                                                                                          \
-    "saddw2 v21.4s, v21.4s, v2.8h\n\t"                                                                                          \
-    "ldr q9, [x4]\n\t"                                                                                                          \
-    "saddw2 v25.4s, v25.4s, v4.8h\n\t"                                                                                          \
-    "saddw v30.4s, v30.4s, v7.4h\n\t"                                                                                           \
-    "saddw v24.4s, v24.4s, v4.4h\n\t"                                                                                           \
-    "ldp x12, x13, [x1, #16]\n\t"                                                                                               \
-    "saddw2 v19.4s, v19.4s, v1.8h\n\t"                                                                                          \
-    "saddw v18.4s, v18.4s, v1.4h\n\t"                                                                                           \
-    "saddw v16.4s, v16.4s, v0.4h\n\t"                                                                                           \
-    "saddw2 v29.4s, v29.4s, v6.8h\n\t"                                                                                          \
-    "saddw2 v23.4s, v23.4s, v3.8h\n\t"                                                                                          \
-    "saddw v28.4s, v28.4s, v6.4h\n\t"                                                                                           \
-    "ldp x10, x11, [x1]\n\t"                                                                                                    \
-    "b.ne 1b\n\t"
-
-#define DEPTHWISE_END                                                                                                           \
-    "stp q16, q17, [%[sums], #0]\n\t"                                                                                           \
-    "stp q18, q19, [%[sums], #32]\n\t"                                                                                          \
-    "stp q20, q21, [%[sums], #64]\n\t"                                                                                          \
-    "stp q22, q23, [%[sums], #96]\n\t"                                                                                          \
-    "stp q24, q25, [%[sums], #128]\n\t"                                                                                         \
-    "stp q26, q27, [%[sums], #160]\n\t"                                                                                         \
-    "stp q28, q29, [%[sums], #192]\n\t"                                                                                         \
-    "stp q30, q31, [%[sums], #224]\n\t"
-
-/* Leaves the sums of 4 pixels, 16 words each, at `sums`. */
-#define TILE_DEPTHWISE(tile_, sums)                                                                                              \
-    __asm__ volatile(DEPTHWISE_LOOP DEPTHWISE_END                                                                                \
-                     :                                                                                                           \
-                     : [args] "r"(tile_), [sums] "r"(sums)                                                                       \
-                     : "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15",     \
-                       "x16", "x17", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13",     \
-                       "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28",  \
-                       "v29", "v30", "v31", "cc", "memory")
+E8_INLINE void tile_depthwise(const struct tile_depthwise *tile, int32_t *sums)
+{
+    __asm__ volatile(
+        "ldp x0, x2, [%[args]]\n\t"
+        "ldp x3, x5, [%[args], #16]\n\t"
+        "ldp x15, x14, [%[args], #32]\n\t"
+        "ldr x6, [%[args], #48]\n\t"
+        "ldp q16, q17, [x6]\n\t"
+        "ldp q18, q19, [x6, #32]\n\t"
+        "ldp q20, q21, [x6]\n\t"
+        "ldp q22, q23, [x6, #32]\n\t"
+        "ldp q24, q25, [x6]\n\t"
+        "ldp q26, q27, [x6, #32]\n\t"
+        "ldp q28, q29, [x6]\n\t"
+        "ldp q30, q31, [x6, #32]\n\t"
+        "add x1, x0, x2\n\t"
+        "add x4, x3, x5\n\t"
+        "lsl x2, x2, #1\n\t"
+        "lsl x5, x5, #1\n\t"
+        "ldp x6, x7, [x0]\n\t"
+        "ldp x8, x9, [x0, #16]\n\t"
+        "ldp x10, x11, [x1]\n\t"
+        "ldp x12, x13, [x1, #16]\n\t"
+        "ldr q8, [x3]\n\t"
+        "ldr q9, [x4]\n\t"
+        "ldr q10, [x6, x14]\n\t"
+        "ldr q11, [x7, x14]\n"
+        "1:\n\t"
+        "ldr q12, [x8, x14]\n\t"
+        "subs x15, x15, #1\n\t"
+        "ldr q13, [x9, x14]\n\t"
+        "ldr q15, [x11, x14]\n\t"
+        "smull v2.8h, v11.8b, v8.8b\n\t"
+        "smull2 v3.8h, v11.16b, v8.16b\n\t"
+        "smull v4.8h, v12.8b, v8.8b\n\t"
+        "smull2 v1.8h, v10.16b, v8.16b\n\t"
+        "smull2 v5.8h, v12.16b, v8.16b\n\t"
+        "smull2 v7.8h, v13.16b, v8.16b\n\t"
+        "smull v0.8h, v10.8b, v8.8b\n\t"
+        "smlal v2.8h, v15.8b, v9.8b\n\t"
+        "smlal2 v3.8h, v15.16b, v9.16b\n\t"
+        "smull v6.8h, v13.8b, v8.8b\n\t"
+        "ldr q10, [x12, x14]\n\t"
+        "csel x16, x2, xzr, ne\n\t"
+        "ldr q11, [x13, x14]\n\t"
+        "add x0, x0, x16\n\t"
+        "ldr q14, [x10, x14]\n\t"
+        "csel x17, x5, xzr, ne\n\t"
+        "saddw v22.4s, v22.4s, v3.4h\n\t"
+        "saddw v20.4s, v20.4s, v2.4h\n\t"
+        "smlal2 v7.8h, v11.16b, v9.16b\n\t"
+        "smlal2 v5.8h, v10.16b, v9.16b\n\t"
+        "smlal v0.8h, v14.8b, v9.8b\n\t"
+        "ldp x8, x9, [x0, #16]\n\t"
+        "add x3, x3, x17\n\t"
+        "add x1, x1, x16\n\t"
+        "ldp x6, x7, [x0]\n\t"
+        "add x4, x4, x17\n\t"
+        "smlal v4.8h, v10.8b, v9.8b\n\t"
+        "smlal2 v1.8h, v14.16b, v9.16b\n\t"
+        "saddw2 v27.4s, v27.4s, v5.8h\n\t"
+        "saddw v26.4s, v26.4s, v5.4h\n\t"
+        "ldr q10, [x6, x14]\n\t"
+        "smlal v6.8h, v11.8b, v9.8b\n\t"
+        "ldr q8, [x3]\n\t"
+        "saddw2 v31.4s, v31.4s, v7.8h\n\t"
+        "ldr q11, [x7, x14]\n\t"
+        "saddw2 v17.4s, v17.4s, v0.8h\n\t"
+        "saddw2 v21.4s, v21.4s, v2.8h\n\t"
+        "ldr q9, [x4]\n\t"
+        "saddw2 v25.4s, v25.4s, v4.8h\n\t"
+        "saddw v30.4s, v30.4s, v7.4h\n\t"
+        "saddw v24.4s, v24.4s, v4.4h\n\t"
+        "ldp x12, x13, [x1, #16]\n\t"
+        "saddw2 v19.4s, v19.4s, v1.8h\n\t"
+        "saddw v18.4s, v18.4s, v1.4h\n\t"
+        "saddw v16.4s, v16.4s, v0.4h\n\t"
+        "saddw2 v29.4s, v29.4s, v6.8h\n\t"
+        "saddw2 v23.4s, v23.4s, v3.8h\n\t"
+        "saddw v28.4s, v28.4s, v6.4h\n\t"
+        "ldp x10, x11, [x1]\n\t"
+        "b.ne 1b\n\t"
+        "stp q16, q17, [%[sums], #0]\n\t"
+        "stp q18, q19, [%[sums], #32]\n\t"
+        "stp q20, q21, [%[sums], #64]\n\t"
+        "stp q22, q23, [%[sums], #96]\n\t"
+        "stp q24, q25, [%[sums], #128]\n\t"
+        "stp q26, q27, [%[sums], #160]\n\t"
+        "stp q28, q29, [%[sums], #192]\n\t"
+        "stp q30, q31, [%[sums], #224]\n\t"
+        :
+        : [args] "r"(tile), [sums] "r"(sums)
+        : "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17",
+          "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17",
+          "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31", "cc", "memory");
+}
+// clang-format on
 
 #endif
