@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,18 +18,20 @@ from edge8 import Model, Session
 from edge8.calibrate import Calibration
 
 from .atomic import write_file
-from .calibration import Samples, open_samples
+from .calibration import open_samples
 from .errors import ConvertError
 from .graph import Graph
 from .passes.base import optimise
 from .picture_input import take_pictures
 from .progress import track
-from .quant.corrections import CORRECTIONS, Step, improve
-from .quant.evaluation import goal_of
-from .quant.scheme import Decision, Scheme, apply
+from .quant.assemble import file_with
+from .quant.corrections import CORRECTIONS, Improved, Step, improve
+from .quant.evaluation import Goal, goal_of
+from .quant.reach import hold_out
+from .quant.scheme import Decision, Scheme
+from .quant.search import search_levels
 from .report.layers import feeds, real
 from .report.page import report_suffix
-from .targets.cpu_lite import write
 
 __all__ = ["Report", "compare", "convert", "convert_graph", "float_file", "load_graph", "outputs_of"]
 
@@ -86,7 +88,7 @@ class Report:
         if self.samples:
             lines.append(f"calibrated on {self.samples} samples")
         lines += [f"{c['name']}: {c['before']:.1f} -> {c['after']:.1f} dB on held-out samples, {c['state']}" for c in self.corrections]
-        lines += [f"{key}: {value}" for key, value in self.search.items()]
+        lines += [f"{key}: {value}" for key, value in self.search.items() if key != "layers"]
         lines += [f"output {name}: cosine {a['cosine']:.6f}, SQNR {a['sqnr']:.1f} dB against float" for name, a in self.accuracy.items()]
         if self.quant in ("full", "dynamic"):
             other = [d for d in self.decisions if d.domain not in ("int8", "dynamic") and (self.quant == "full" or d.domain == "weight")]
@@ -105,19 +107,9 @@ def load_graph(model: str | Path | onnx.ModelProto, input_shape: Mapping[str, tu
     return graph
 
 
-def _file_with(graph: Graph, scheme: Scheme) -> tuple[bytes, list[Decision], Graph]:
-    quantised = copy.deepcopy(graph)
-    decisions = apply(quantised, scheme)
-    if scheme.mode == "full" or scheme.calibratable:
-        quantised.metadata["reasons"] = {d.node: d.reason for d in decisions if d.reason}
-    if scheme.mode == "dynamic":
-        quantised.metadata["dynamic"] = [d.node for d in decisions if d.domain == "dynamic"]
-    return write(quantised), decisions, quantised
-
-
 def float_file(graph: Graph) -> bytes:
     """The .e8 file of a float graph as it is: what quantised files are compared with."""
-    return _file_with(graph, Scheme(mode="float"))[0]
+    return file_with(graph, Scheme(mode="float"))[0]
 
 
 def _sqnr(reference: Array, other: Array) -> float:
@@ -169,19 +161,20 @@ def _corrected(
     percentile: float,
     threads: int,
     steps: list[Step] | None,
-) -> tuple[bytes, list[Decision]]:
-    """The uncalibrated file after the corrections that help; too few samples to hold some out leave the graph as it is."""
+) -> Improved:
+    """The graph after the corrections that help; too few samples to hold some out leave it as it is."""
     unknown = [name for name in corrections if name not in CORRECTIONS]
     if unknown:
         raise ConvertError(
             f"unknown correction {unknown[0]!r}", rule="quant.corrections", where="--corrections", hint=f"Known: {', '.join(CORRECTIONS)}"
         )
     first = [{name: np.array(x) for name, x in sample.items()} for sample in islice(iter(samples), CORRECTION_SAMPLES)]
-    if len(first) >= FEWEST_SAMPLES:
-        graph, done = improve(graph, scheme, first, corrections=corrections, method=method, percentile=percentile, threads=threads)
-        if steps is not None:
-            steps += done
-    return _file_with(graph, scheme)[:2]
+    if not corrections or len(first) < FEWEST_SAMPLES:
+        return Improved(graph, graph, [])
+    improved = improve(graph, scheme, first, corrections=corrections, method=method, percentile=percentile, threads=threads)
+    if steps is not None:
+        steps += improved.steps
+    return improved
 
 
 def convert_graph(
@@ -216,7 +209,7 @@ def convert_graph(
     Raises:
         ConvertError: full quantisation without samples.
     """
-    data, decisions, _ = _file_with(graph, scheme)
+    data, decisions, _ = file_with(graph, scheme)
     model = Model(data)
     if scheme.mode != "full" or model.calibrated:
         return data, decisions, 0, []
@@ -225,9 +218,9 @@ def convert_graph(
             "full quantisation needs data to calibrate on", rule="calibration.missing", where="--calibration", hint="Or use --quant weight"
         )
     if corrections:
-        if not isinstance(samples, (Sequence, Samples)):
-            samples = list(samples)
-        data, decisions = _corrected(graph, scheme, samples, corrections, method, percentile, threads, steps)
+        samples = list(samples) if isinstance(samples, Iterator) else samples
+        improved = _corrected(graph, scheme, samples, corrections, method, percentile, threads, steps)
+        data, decisions, _ = file_with(improved.graph, scheme)
         model = Model(data)
     kept: list[Sample] = []
 
@@ -271,6 +264,8 @@ def convert(
     validation: Any = None,
     labels: Any = None,
     evaluate: str | Callable[[Session], float] | None = None,
+    search: bool = True,
+    min_int8: float = 50.0,
     best_effort: bool = False,
     threads: int = 1,
     report: str | Path | None = None,
@@ -302,9 +297,11 @@ def convert(
         max_drop: how much less than the float model the metric may be, see `edge8.converter.quant.evaluation`.
         target_sqnr: dB that every output must reach.
         metric: ``"top1"``, ``"cosine"`` or ``"sqnr"``.
-        validation: data for the metric, as ``calibration``; by default the calibration data.
+        validation: data for the metric, as ``calibration``; by default every fourth calibration sample is held out for it.
         labels: class numbers for ``"top1"``: a list, or a file.
         evaluate: the metric as a function of a session, or ``"script.py:function"``.
+        search: look for a file that reaches the target; otherwise the target is only checked.
+        min_int8: percent of the multiply-accumulates that the search must leave in int8.
         best_effort: write the file even where the target is not reached.
         threads: for calibration runs.
         report: .html or .json file to write: every layer's error, ranges, types and reasons, memory.
@@ -329,6 +326,8 @@ def convert(
     codes = target_options.pop("codes", "uint8") if target == "onnx-qdq" else ""
     if target_options:
         raise TypeError(f"convert() got unexpected arguments for {target}: {', '.join(sorted(target_options))}")
+    if not 0 <= min_int8 <= 100:
+        raise ConvertError(f"{min_int8:g} is not a percentage", rule="search.share", where="--min-int8", hint="Choose 0 to 100")
     weight = quant == "weight"
     scheme = Scheme(
         mode=quant,
@@ -347,17 +346,29 @@ def convert(
     graph = load_graph(model, input_shape)
     if io == "uint8":
         preprocess = take_pictures(graph, preprocess)
-    samples = None if calibration is None else open_samples(calibration, graph, preprocess=preprocess, limit=max_samples)
-    if samples is not None and samples.preprocess:
-        graph.metadata["preprocess"] = {name: steps.to_dict() for name, steps in samples.preprocess.items()}
+    opened_samples = None if calibration is None else open_samples(calibration, graph, preprocess=preprocess, limit=max_samples)
+    if opened_samples is not None and opened_samples.preprocess:
+        graph.metadata["preprocess"] = {name: steps.to_dict() for name, steps in opened_samples.preprocess.items()}
+    samples: Iterable[Sample] | None = opened_samples
     asked = {"max_drop": max_drop, "target_sqnr": target_sqnr, "metric": metric, "labels": labels, "evaluate": evaluate}
     goal = None
     if any(value is not None for value in asked.values()):
-        checked = samples if validation is None else open_samples(validation, graph, preprocess=preprocess)
+        checked: Iterable[Sample] | None = samples if validation is None else open_samples(validation, graph, preprocess=preprocess)
+        if validation is None and samples is not None and evaluate is None:
+            samples, checked, asked["labels"], remark = hold_out(samples, labels)
+            graph.metadata.setdefault("warnings", []).extend([remark] if remark else [])
         goal = goal_of(float_file(graph), checked, threads=threads, **asked)
     steps: list[Step] = []
-    ranges: dict[str, Any] = {"method": method, "percentile": percentile, "threads": threads, "quiet": quiet}
-    data, decisions, count, kept = convert_graph(graph, scheme, samples, corrections=corrections, steps=steps, **ranges)
+    ranges: dict[str, Any] = {"method": method, "percentile": percentile, "threads": threads}
+    searched: dict[str, Any] = {}
+    if goal is not None and search and quant == "full" and samples is not None:
+        rules = {"min_int8": min_int8 / 100, "best_effort": best_effort}
+        data, decisions, count, searched = _searched(graph, scheme, samples, goal, corrections, steps, rules, ranges, quiet=quiet)
+        kept = list(itertools.islice(samples, REPORT_SAMPLES))
+    else:
+        data, decisions, count, kept = convert_graph(
+            graph, scheme, samples, corrections=corrections, steps=steps, total=None, quiet=quiet, **ranges
+        )
     if samples is not None and not kept and quant != "float":
         kept = list(itertools.islice(samples, REPORT_SAMPLES))
     opened = Model(data)
@@ -380,7 +391,7 @@ def convert(
     if device is not None:
         made.device = _device_lines(device, opened)
     if goal is not None:
-        made.search = goal.check(data, best_effort=best_effort)
+        made.search = searched or goal.check(data, best_effort=best_effort)
     if report is not None:
         _write_report(made, report, reference, kept or itertools.islice(samples or (), REPORT_SAMPLES), method=method, threads=threads)
     if target == "onnx-qdq":
@@ -388,6 +399,36 @@ def convert(
     if output is not None:
         write_file(Path(output), made.data)
     return made
+
+
+def _searched(
+    graph: Graph,
+    scheme: Scheme,
+    samples: Iterable[Sample],
+    goal: Goal,
+    corrections: Sequence[str],
+    steps: list[Step],
+    rules: dict[str, Any],
+    ranges: dict[str, Any],
+    *,
+    quiet: bool,
+) -> tuple[bytes, list[Decision], int, dict[str, Any]]:
+    """The file that the search for an accuracy target finds, and what a report says of it."""
+    improved = _corrected(graph, scheme, samples, corrections, steps=steps, **ranges)
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(f"edge8: {text}", file=sys.stderr, flush=True)
+
+    found = search_levels(improved, scheme, goal, lambda: samples, say=say, **rules, **ranges)
+    searched = {
+        "target": str(goal),
+        "reached": goal.say(found.score) + ("" if goal.reached(found.score) else ", which is less"),
+        "files tried": found.tried,
+        "MACs in int8": f"{100 * found.int8_share:.1f} %",
+        "layers": found.layers,
+    }
+    return found.data, found.decisions, found.samples, searched
 
 
 def _as_onnx(data: bytes, codes: str) -> bytes:

@@ -137,6 +137,8 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
     target.add_argument("--validation", nargs="+", metavar="PATH", help="data for the metric, as --calibration (default: the same)")
     target.add_argument("--labels", metavar="FILE", help="class of each validation sample: .npy, .npz or one number per line")
     target.add_argument("--eval", dest="evaluate", metavar="SCRIPT.py:FUNCTION", help="the metric: gets a session, gives a number")
+    target.add_argument("--no-search", action="store_true", help="only check the target, look for no file that reaches it")
+    target.add_argument("--min-int8", type=float, default=50.0, metavar="PERCENT", help="MACs that the search leaves in int8 (default 50)")
     target.add_argument("--best-effort", action="store_true", help="write the file even where the target is not reached")
 
 
@@ -189,6 +191,8 @@ def _convert(arguments: argparse.Namespace) -> int:
         validation=arguments.validation,
         labels=arguments.labels,
         evaluate=arguments.evaluate,
+        search=not arguments.no_search,
+        min_int8=arguments.min_int8,
         best_effort=arguments.best_effort,
         threads=arguments.threads,
         report=arguments.report,

@@ -26,7 +26,7 @@ from .scheme import Scheme, apply, decide
 from .statistics import InputStatistics, gather, linear_nodes
 from .weights import BIAS_INPUT, WEIGHTS_INPUT, channel_axis, channel_scales, quantise_node, quantise_weights
 
-__all__ = ["CORRECTIONS", "Step", "improve"]
+__all__ = ["CORRECTIONS", "Improved", "Step", "improve"]
 
 Array = np.ndarray[Any, Any]
 Sample = Mapping[str, Array]
@@ -43,6 +43,21 @@ class Step:
     before: float
     after: float
     kept: bool
+
+
+@dataclass(frozen=True)
+class Improved:
+    """What the corrections made of a graph.
+
+    Attributes:
+        graph: the graph to quantise; its weights may be codes already.
+        base: the same network with float weights: equalised where that helped.
+        steps: what each correction did.
+    """
+
+    graph: Graph
+    base: Graph
+    steps: list[Step]
 
 
 class _Judge:
@@ -124,7 +139,7 @@ def improve(
     method: str = "auto",
     percentile: float = 99.99,
     threads: int = 1,
-) -> tuple[Graph, list[Step]]:
+) -> Improved:
     """Correct a float graph for full quantisation.
 
     Args:
@@ -134,9 +149,6 @@ def improve(
         corrections: which to try, of `CORRECTIONS`.
         method, percentile: how activation ranges are chosen.
         threads: of the runs.
-
-    Returns:
-        The graph to quantise (its weights may be codes already), and what each step did.
     """
     judge = _Judge(graph, scheme, samples, method, percentile, threads)
     steps: list[Step] = []
@@ -157,4 +169,4 @@ def improve(
     for name in ("bias", "rounding"):
         if name in corrections:
             attempt(name, _with_codes(base, scheme, judge.calibration, threads, rounding=name == "rounding"))
-    return best, steps
+    return Improved(best, base, steps)

@@ -58,6 +58,15 @@ class Goal:
         """Whether a score is good enough; rounding of the last digits does not decide."""
         return score >= self.needed - 1e-9 * max(1.0, abs(self.needed))
 
+    @property
+    def flag(self) -> str:
+        """The flag that asked for it."""
+        return "--target-sqnr" if self.name == "SQNR" else "--max-drop"
+
+    def say(self, score: float) -> str:
+        """A score with its unit."""
+        return f"{score:.6g}{self.unit}"
+
     def check(self, data: bytes, *, best_effort: bool = False) -> dict[str, Any]:
         """Measure a file; what a report says of it.
 
@@ -65,13 +74,13 @@ class Goal:
             ConvertError: it does not reach the target, unless ``best_effort``.
         """
         score = self.score(data)
-        found = {"target": str(self), "reached": f"{score:.6g}{self.unit}"}
+        found = {"target": str(self), "reached": self.say(score)}
         if not self.reached(score):
             if not best_effort:
                 raise ConvertError(
-                    f"the target is {self}, the best is {score:.6g}{self.unit}; nothing is written",
+                    f"the target is {self}, the best is {self.say(score)}; nothing is written",
                     rule="goal.reached",
-                    where="--target-sqnr" if self.name == "SQNR" else "--max-drop",
+                    where=self.flag,
                     hint="Ask for less, give more calibration data, or take it as it is with --best-effort",
                 )
             found["reached"] += ", which is less"

@@ -7,6 +7,7 @@ scales are found by calibration), and Quantize/Dequantize stand where int8 and f
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +44,8 @@ class Scheme:
         skip: nodes that stay float: a node name, ``type:<operator>`` or ``re:<regular expression on names>``.
         io: ``"float32"`` keeps the model's own input and output types, ``"int8"`` leaves quantised ones as codes.
         calibratable: weights quantisation marks the activations so that calibration can complete the file later.
-        node_bits: width of weights by node name, where it differs from ``bits``.
+        node_bits: width of weights where it differs from ``bits``, by the name of the node's first output (node names may repeat).
+        levels: reason by the name of a node's first output: these nodes stay float (found by the search for an accuracy target).
     """
 
     mode: str = "full"
@@ -56,6 +58,7 @@ class Scheme:
     io: str = "float32"
     calibratable: bool = False
     node_bits: dict[str, int] = field(default_factory=dict)
+    levels: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse unknown words and numbers out of range."""
@@ -105,15 +108,30 @@ def matches(node: Node, pattern: str) -> bool:
     return node.name == pattern
 
 
+def _near(graph: Graph, pattern: str) -> str:
+    """What a pattern without a match may have meant."""
+    if pattern.startswith("re:"):
+        return "`edge8 report` and `convert --report` list the node names"
+    prefix = "type:" if pattern.startswith("type:") else ""
+    known = list(dict.fromkeys(node.op if prefix else node.name for node in graph.nodes if node.name or prefix))
+    word = pattern[len(prefix) :].lower()
+    close = difflib.get_close_matches(word, [name.lower() for name in known], n=3, cutoff=0.5)
+    close += [name.lower() for name in known if word and word in name.lower()][: 3 - len(close)]
+    found = [prefix + name for name in known if name.lower() in close]
+    types = [f"type:{node.op}" for node in graph.nodes if not prefix and node.op.lower() == word]
+    found = types[:1] + found[:3]
+    if found:
+        return f"Did you mean {', '.join(found)}?"
+    return f"The operators are {', '.join(sorted(known))}" if prefix else "`edge8 report` and `convert --report` list the node names"
+
+
 def _skipped(graph: Graph, patterns: Sequence[str]) -> dict[int, str]:
     """Node index to the pattern that names it; every pattern must name a node."""
     found: dict[int, str] = {}
     for pattern in patterns:
         hits = [i for i, node in enumerate(graph.nodes) if matches(node, pattern)]
         if not hits:
-            raise ConvertError(
-                "no node matches", rule="quant.skip", where=f"--skip {pattern}", hint="`edge8 inspect` and the report list the node names"
-            )
+            raise ConvertError("no node matches", rule="quant.skip", where=f"--skip {pattern}", hint=_near(graph, pattern))
         for i in hits:
             found.setdefault(i, pattern)
     return found
@@ -233,13 +251,16 @@ def decide(graph: Graph, scheme: Scheme) -> list[Decision]:
     reasons: list[str | None] = []
     for i, node in enumerate(graph.nodes):
         reason = f"named by --skip {skipped[i]}" if i in skipped else _no_int8_form(graph, node, forms[i])
+        if not reason and node.outputs[0] in scheme.levels:
+            reason = scheme.levels[node.outputs[0]]
         if not reason and scheme.mode == "weight" and node.op in WEIGHTS_INPUT:
             reason = _weights_reason(graph, node, scheme)
         reasons.append(reason or None)
     if scheme.mode == "full" or scheme.calibratable:
         _follow_neighbours(graph, forms, reasons)
         _drop_light_islands(graph, forms, reasons)
-        return [_decision(graph, i, scheme, reasons[i], i in skipped) for i in range(len(graph.nodes))]
+        real = {i for i, node in enumerate(graph.nodes) if i in skipped or node.outputs[0] in scheme.levels}
+        return [_decision(graph, i, scheme, reasons[i], i in real) for i in range(len(graph.nodes))]
     decisions = []
     for i, node in enumerate(graph.nodes):
         reason = f"named by --skip {skipped[i]}" if i in skipped else _weights_reason(graph, node, scheme)
@@ -475,7 +496,7 @@ def apply(graph: Graph, scheme: Scheme) -> list[Decision]:
         if decision.domain == "float" or node.op not in WEIGHTS_INPUT:
             continue
         if graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].dtype is DType.FLOAT32:
-            bits = scheme.node_bits.get(node.name, scheme.bits)
+            bits = scheme.node_bits.get(node.outputs[0], scheme.bits)
             quantise_node(graph, node, bits=bits, group=scheme.group, method=scheme.weights_method)
         if decision.domain == "dynamic":
             node.params["dynamic"] = True

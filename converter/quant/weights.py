@@ -11,7 +11,16 @@ import numpy as np
 from ..errors import ConvertError
 from ..graph import DType, Graph, Node, Tensor
 
-__all__ = ["WEIGHTS_INPUT", "Codes", "channel_axis", "channel_scales", "code_limit", "quantise_node", "quantise_weights"]
+__all__ = [
+    "WEIGHTS_INPUT",
+    "Codes",
+    "channel_axis",
+    "channel_scales",
+    "code_limit",
+    "dequantise_weights",
+    "quantise_node",
+    "quantise_weights",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -117,6 +126,14 @@ def quantise_weights(weights: Array, scale: Array, *, axis: int, bits: int = 8, 
     moved = np.moveaxis(np.asarray(weights), axis, 0)
     codes = np.moveaxis(rounded.reshape(moved.shape), 0, axis)
     return Codes(np.ascontiguousarray(codes, np.int8 if bits <= 8 else np.int16), np.asarray(scale, np.float32))
+
+
+def dequantise_weights(codes: Codes, *, axis: int, group: int = 0) -> Array:
+    """The numbers that codes stand for, float32 in the layout of the weights."""
+    moved = np.moveaxis(codes.codes, axis, 0)
+    matrix = moved.reshape(-1, group) if group else moved.reshape(moved.shape[0], -1)
+    numbers = matrix.astype(np.float32) * codes.scale.reshape(-1)[:, None]
+    return np.ascontiguousarray(np.moveaxis(numbers.reshape(moved.shape), 0, axis))
 
 
 def quantise_node(graph: Graph, node: Node, *, bits: int = 8, group: int = 0, method: str = "max", codes: Codes | None = None) -> None:

@@ -130,18 +130,19 @@ def test_matrices_are_rows_of_output_channels() -> None:
 def test_improve_raises_the_score_and_says_what_it_did() -> None:
     graph, data = network(spread=300), samples(24)
     before = copy.deepcopy(graph)
-    better, steps = improve(graph, Scheme(), data, method="minmax")
+    improved = improve(graph, Scheme(), data, method="minmax")
+    better, steps = improved.graph, improved.steps
     assert [s.name for s in steps] == ["equalisation", "bias", "rounding"]
     assert steps[0].kept
     assert all((s.after > s.before) == s.kept for s in steps)
     assert better is not graph
     np.testing.assert_array_equal(graph.tensors["w1"].data, before.tensors["w1"].data)  # type: ignore[arg-type]
-    plain, improved = (convert_graph(g, Scheme(), data, method="minmax")[0] for g in (graph, better))
+    plain, corrected = (convert_graph(g, Scheme(), data, method="minmax")[0] for g in (graph, better))
     import edge8
 
     test = samples(8, seed=9)
     noise = []
-    for file in (plain, improved):
+    for file in (plain, corrected):
         session = edge8.Model(file).session()
         noise.append(sum(float(np.sum((session(s) - evaluate(graph, s)["y"]) ** 2)) for s in test))
     assert noise[1] < noise[0] / 2
@@ -155,7 +156,8 @@ def test_what_does_not_help_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("edge8.converter.quant.corrections._equalised", ruined)
     graph = network(spread=1)
-    better, (step,) = improve(graph, Scheme(), samples(24), corrections=("equalisation",), method="minmax")
+    improved = improve(graph, Scheme(), samples(24), corrections=("equalisation",), method="minmax")
+    better, (step,) = improved.graph, improved.steps
     assert not step.kept
     assert step.after < step.before
     assert better is graph

@@ -213,7 +213,8 @@ def test_thresholds_and_their_reasons() -> None:
 
 
 def test_widths_per_node() -> None:
-    graph = applied(small_network(), mode="weight", bits=8, node_bits={"conv_a": 3, "dense": 12})
+    outputs = {n.name: n.outputs[0] for n in small_network().nodes}
+    graph = applied(small_network(), mode="weight", bits=8, node_bits={outputs["conv_a"]: 3, outputs["dense"]: 12})
     width = {n.name: graph.tensors[n.inputs[1]].bits for n in graph.nodes if n.op in ("Conv2D", "FullyConnected")}
     assert width == {"conv_a": 3, "conv_c": 0, "dense": 12}
 
@@ -274,3 +275,29 @@ def test_dynamic_leaves_what_is_skipped_small_or_deep() -> None:
         Scheme(mode="dynamic", bits=4)
     with pytest.raises(ConvertError, match="groups"):
         Scheme(mode="dynamic", group=32)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("conv_b", r"--skip conv_b: no node matches\. Did you mean .*conv_a"),
+        ("Sigmoid", r"Did you mean sigmoid"),
+        ("softmax2", r"Did you mean .*softmax"),
+        ("FullyConnected", r"Did you mean type:FullyConnected"),
+        ("type:Conv", r"--skip type:Conv: no node matches\. Did you mean type:Conv2D"),
+        ("type:Xyz", r"The operators are Binary, Concat, Conv2D"),
+        ("qqqqq", r"list the node names"),
+        ("re:^nothing$", r"list the node names"),
+    ],
+)
+def test_skip_without_a_match_says_what_is_near(pattern: str, message: str) -> None:
+    with pytest.raises(ConvertError, match=message):
+        decide(small_network(), Scheme(skip=(pattern,)))
+
+
+def test_skip_in_every_mode() -> None:
+    for mode in ("full", "weight", "dynamic"):
+        for pattern, nodes in (("conv_a", {"conv_a"}), ("type:conv2d", {"conv_a", "conv_c"}), ("re:^(conv_c|dense)$", {"conv_c", "dense"})):
+            decided = {d.node: d for d in decide(small_network(), Scheme(mode=mode, skip=(pattern,)))}
+            assert {n for n, d in decided.items() if d.reason == f"named by --skip {pattern}"} == nodes
+            assert all(decided[n].domain == "float" for n in nodes)

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fewest layers in float that let an int8 file reach its accuracy target.
+
+1. Every rounding of the int8 file is tried alone in the float model on a few calibration samples (sensitivity.py).
+2. The moves to float are put in order of noise removed per multiply-accumulate that leaves int8 (moves.py).
+3. Files with more and more of the moves are made and scored until one reaches the target, then the count is halved down.
+4. Moves that turn out not to be needed are taken back, the most expensive first.
+
+The score decides, the ranking only says what to try first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from edge8 import Model
+
+from ..errors import ConvertError
+from ..graph import DType, Graph
+from ..ops import operators
+from .assemble import assemble
+from .corrections import Improved
+from .evaluation import Goal
+from .moves import Move, Rounding, plan_moves
+from .scheme import Decision, Scheme
+from .sensitivity import Codebook, Probe, decibels_of
+from .weights import WEIGHTS_INPUT, channel_axis, channel_scales, dequantise_weights, quantise_weights
+
+__all__ = ["Found", "first_reached", "search_levels"]
+
+Array = np.ndarray[Any, Any]
+Sample = Mapping[str, Array]
+
+PROBE_SAMPLES = 8
+PROBE_WORK = 4e12
+"""Multiply-accumulates that ranking may cost: large networks are ranked on fewer samples, at least one."""
+TAKE_BACK = 8
+"""Moves that are tried without, at most."""
+
+
+@dataclass
+class Found:
+    """What a search found.
+
+    Attributes:
+        data: the file.
+        decisions: per node.
+        score: of the file.
+        samples: calibration samples.
+        tried: files made and scored.
+        int8_share: share of the multiply-accumulates in int8.
+        layers: what left int8: ``node``, ``op``, ``level``, ``macs``, ``why``, ``sqnr`` (of the outputs when only the rounding
+            named in ``why`` is there).
+    """
+
+    data: bytes
+    decisions: list[Decision]
+    score: float
+    samples: int
+    tried: int = 1
+    int8_share: float = 1.0
+    layers: list[dict[str, Any]] = field(default_factory=list)
+
+
+def first_reached(count: int, reached: Callable[[int], bool]) -> int | None:
+    """The least number of moves found to reach a target, or None: doubling from 1, then halving between the last failure and it.
+
+    Args:
+        count: of all moves; 0 moves are known to fail.
+        reached: makes the file with the first ``n`` moves and says whether it reaches the target.
+    """
+    low, high = 0, 1
+    while not reached(min(high, count)):
+        low = min(high, count)
+        if low == count:
+            return None
+        high *= 2
+    high = min(high, count)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if reached(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _int8_users(graph: Graph, decisions: Sequence[Decision]) -> dict[str, frozenset[int]]:
+    """Activation to the int8 nodes that write it or read its codes."""
+    users: dict[str, set[int]] = {}
+    for i, node in enumerate(graph.nodes):
+        if decisions[i].domain != "int8":
+            continue
+        form = operators()[node.op].quantisation(node, graph)
+        read = [node.inputs[p] for p in form.data if p < len(node.inputs) and node.inputs[p]]
+        for name in [*read, *node.outputs]:
+            if not graph.tensors[name].constant:
+                users.setdefault(name, set()).add(i)
+    return {name: frozenset(nodes) for name, nodes in users.items()}
+
+
+def _probe_samples(graph: Graph, samples: Iterable[Sample], roundings: int, macs: int) -> list[Sample]:
+    most = int(np.clip(PROBE_WORK / max(1, macs * roundings), 1, PROBE_SAMPLES))
+    kept: list[Sample] = []
+    for sample in samples:
+        kept.append({name: np.array(x) for name, x in sample.items()})
+        if len(kept) == most:
+            break
+    return kept
+
+
+def _codes_of(data: bytes) -> dict[str, Codebook]:
+    """Quantised activations of a calibrated file by the name that they have in the float graph."""
+    tensors = [t for t in Model(data).tensors if not t.constant and t.scale > 0]
+    books = {t.name: Codebook(t.scale, t.zero_point, np.iinfo(t.dtype).min, np.iinfo(t.dtype).max) for t in tensors}
+    for name in list(books):
+        if name.endswith("_int8"):
+            books.setdefault(name[: -len("_int8")], books[name])
+    return books
+
+
+def find_roundings(
+    improved: Improved, data: bytes, decisions: Sequence[Decision], samples: Iterable[Sample], threads: int
+) -> tuple[list[Rounding], list[int]]:
+    """Every rounding of an int8 file with its noise, and the multiply-accumulates of each node."""
+    graph = improved.base
+    users, codes = _int8_users(graph, decisions), _codes_of(data)
+    users = {name: nodes for name, nodes in users.items() if name in codes}
+    linear = [i for i, node in enumerate(graph.nodes) if decisions[i].domain == "int8" and node.op in WEIGHTS_INPUT]
+    kept = _probe_samples(graph, samples, len(users) + len(linear), Model(data).macs)
+    probe = Probe(graph, kept, threads)
+    roundings = [Rounding(f"tensor {name!r}", probe.activations({name: codes[name]}), nodes) for name, nodes in users.items()]
+    for i in linear:
+        node = graph.nodes[i]
+        weights = graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]]
+        if weights.dtype is DType.FLOAT32 and weights.data is not None:
+            axis = channel_axis(node.op)
+            rounded = dequantise_weights(quantise_weights(weights.data, channel_scales(weights.data, axis=axis), axis=axis), axis=axis)
+            roundings.append(Rounding("its weights", probe.weights(node, rounded), frozenset([i])))
+    return roundings, probe.macs
+
+
+class _Trials:
+    """Makes and scores files; remembers the best one."""
+
+    def __init__(self, improved: Improved, scheme: Scheme, goal: Goal, assembling: dict[str, Any], say: Callable[[str], None]) -> None:
+        self.improved, self.scheme, self.goal, self.assembling, self.say = improved, scheme, goal, assembling, say
+        self.tried = 0
+        self.best: tuple[Found, dict[str, str]] | None = None
+
+    def __call__(self, levels: dict[str, str]) -> tuple[Found, bool]:
+        data, decisions, count = assemble(self.improved, replace(self.scheme, levels=levels), **self.assembling)
+        self.tried += 1
+        found = Found(data, decisions, self.goal.score(data), count)
+        found.int8_share = _int8_share(self.improved.base, decisions)
+        self.say(f"{len(levels)} layers in float, {100 * found.int8_share:.1f} % of the MACs in int8: {self.goal.say(found.score)}")
+        if self.best is None or found.score > self.best[0].score:
+            self.best = found, levels
+        return found, self.goal.reached(found.score)
+
+
+def _int8_share(graph: Graph, decisions: Sequence[Decision]) -> float:
+    work = [
+        operators()[n.op].macs(n, [graph.tensors[i] if i else None for i in n.inputs], [graph.tensors[o] for o in n.outputs])
+        for n in graph.nodes
+    ]
+    return sum(w for w, d in zip(work, decisions, strict=True) if d.domain == "int8") / max(1, sum(work))
+
+
+def _levels(graph: Graph, moves: Iterable[Move]) -> dict[str, str]:
+    """The scheme's ``levels`` for some moves."""
+    levels = {}
+    for move in moves:
+        text = f"kept in float for the accuracy target: rounding {move.why.what} alone leaves {decibels_of(move.why.noise):.1f} dB"
+        levels.update({graph.nodes[i].outputs[0]: text for i in move.nodes})
+    return levels
+
+
+def _allowed(moves: Sequence[Move], macs: Sequence[int], already: int, least: float) -> list[Move]:
+    """The moves that leave at least the share ``least`` of the multiply-accumulates in int8, in order; dearer ones are passed over."""
+    allowed, left, total = [], already, max(1, sum(macs))
+    for move in moves:
+        if (left - move.macs) / total >= least - 1e-12:
+            allowed.append(move)
+            left -= move.macs
+    return allowed
+
+
+def search_levels(
+    improved: Improved,
+    scheme: Scheme,
+    goal: Goal,
+    samples: Callable[[], Iterable[Sample]],
+    *,
+    method: str = "auto",
+    percentile: float = 99.99,
+    threads: int = 1,
+    min_int8: float = 0.5,
+    best_effort: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Found:
+    """Keep layers in float until a file reaches its target.
+
+    Args:
+        improved: the network, corrected.
+        scheme: of full quantisation.
+        goal: the target.
+        samples: gives the calibration samples, as often as it is called.
+        method, percentile: how activation ranges are chosen.
+        threads: of the runs.
+        min_int8: share of the multiply-accumulates that must stay in int8.
+        best_effort: give the best file where no file reaches the target.
+        say: called with a line for each file tried.
+
+    Raises:
+        ConvertError: the target is not reached, unless ``best_effort``.
+    """
+    trials = _Trials(improved, scheme, goal, {"samples": samples, "method": method, "percentile": percentile, "threads": threads}, say)
+    start, good = trials({})
+    if good:
+        return start
+    graph = improved.base
+    say("measuring what each rounding costs")
+    roundings, macs = find_roundings(improved, start.data, start.decisions, samples(), threads)
+    already = sum(w for w, d in zip(macs, start.decisions, strict=True) if d.domain == "int8")
+    moves = _allowed(plan_moves(roundings, macs), macs, already, min_int8)
+    done: dict[int, Found] = {}
+
+    def reached(count: int) -> bool:
+        done[count], good = trials(_levels(graph, moves[:count]))
+        return good
+
+    count = first_reached(len(moves), reached) if moves else None
+    if count is None:
+        if not best_effort:
+            raise _unreached(trials, goal, min_int8)
+        assert trials.best is not None
+        found, levels = trials.best
+        kept = [m for m in moves if graph.nodes[m.nodes[0]].outputs[0] in levels]
+    else:
+        kept, found = _take_back(trials, graph, moves[:count], done[count])
+    found.tried = trials.tried
+    found.layers = _explained(graph, kept, macs, found.decisions)
+    return found
+
+
+def _take_back(trials: _Trials, graph: Graph, moves: list[Move], found: Found) -> tuple[list[Move], Found]:
+    """Leave out moves that the target does not need, those with the most multiply-accumulates for their use first."""
+    for move in sorted(moves, key=lambda m: m.removed / max(1, m.macs))[:TAKE_BACK]:
+        fewer = [m for m in moves if m is not move]
+        if not fewer:
+            break
+        tried, good = trials(_levels(graph, fewer))
+        if good:
+            moves, found = fewer, tried
+    return moves, found
+
+
+def _unreached(trials: _Trials, goal: Goal, min_int8: float) -> ConvertError:
+    assert trials.best is not None
+    found, levels = trials.best
+    return ConvertError(
+        f"the target is {goal}, the best of {trials.tried} files is {goal.say(found.score)} with {len(levels)} layers in float and "
+        f"{100 * found.int8_share:.0f} % of the MACs in int8; nothing is written",
+        rule="goal.reached",
+        where=goal.flag,
+        hint=f"Ask for less, allow more layers in float (--min-int8, now {100 * min_int8:g}), or take the best with --best-effort",
+    )
+
+
+def _explained(graph: Graph, moves: Sequence[Move], macs: Sequence[int], decisions: Sequence[Decision]) -> list[dict[str, Any]]:
+    """For the report: each layer that left int8 and why, in the order of the network."""
+    why = {i: move.why for move in moves for i in move.nodes}
+    return [
+        {
+            "node": graph.nodes[i].name,
+            "op": graph.nodes[i].op,
+            "level": decisions[i].domain,
+            "macs": macs[i],
+            "why": f"rounding {why[i].what}",
+            "sqnr": round(decibels_of(why[i].noise), 2),
+        }
+        for i in sorted(why)
+    ]
