@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test style clean
+.PHONY: demo test style bench clean
 
 demo: $(VENV)/installed-bench
 	$(BIN)/python converter/examples/demo.py
@@ -14,6 +14,11 @@ test: $(VENV)/installed-dev
 
 style: $(VENV)/installed-dev
 	PATH="$(abspath $(BIN)):$$PATH" .ci/style
+
+# Every runtime that pip can install, on nine networks; about an hour the first time, most of it conversions.
+bench: $(VENV)/installed-rivals
+	$(BIN)/python runtime_c/bench/networks.py build/networks
+	$(BIN)/edge8 bench build/networks/*.onnx --against all --threads 1,2 --out build/bench.json
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

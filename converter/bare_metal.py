@@ -7,16 +7,18 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .cross import Compiler, section_sizes, sources_folder
+from .cross import Compiler, section_sizes
 from .devices import Device, load_toolchain
 from .errors import ConvertError
 from .prediction import check_fit
+from .sources import sources_folder
 from .templates import c_array, fill
 
-__all__ = ["MACHINES", "add_firmware", "link_firmware", "run_firmware"]
+__all__ = ["MACHINES", "Firmware", "add_firmware", "link_firmware", "run_firmware"]
 
 # Code and data memory of QEMU's machines: (ROM origin, ROM bytes, RAM origin, RAM bytes).
 MACHINES: dict[str, tuple[int, int, int, int]] = {
@@ -26,6 +28,44 @@ MACHINES: dict[str, tuple[int, int, int, int]] = {
     "mps2-an505": (0x10000000, 4 << 20, 0x38000000, 4 << 20),
     "mps3-an547": (0x10000000, 512 << 10, 0x30000000, 512 << 10),
 }
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """Figures of a firmware, in bytes; `code` is all flash but the model and the sample data.
+
+    Attributes:
+        fit: words on how much of the device is used.
+        machine: of QEMU.
+        code, model, sample, data: parts of the flash; None where no tool tells the sections.
+        arena, ram: the arena, and the arena with all other variables but without the stack.
+        stack: the deepest stack of opening the model and one run; None where QEMU is absent (then the arena is an upper bound).
+        output: what the firmware said of its output.
+    """
+
+    fit: str
+    machine: str
+    model: int
+    sample: int
+    arena: int
+    code: int | None
+    data: int
+    ram: int
+    stack: int | None
+    output: str
+
+    def sentences(self) -> list[str]:
+        """The figures for people."""
+        lines = [self.fit + "."]
+        if self.stack is None:
+            lines.append("qemu-system-arm is absent: the arena is an upper bound, and the firmware was not run.")
+        else:
+            lines.append(f"Under QEMU ({self.machine}): stack {self.stack} bytes, output {self.output}.")
+        if self.code is not None:
+            flash = self.code + self.model + self.sample + self.data
+            lines.append(f"Flash {flash} bytes: code {self.code}, model {self.model}, sample data {self.sample}.")
+            lines.append(f"RAM {self.ram} bytes and the stack: arena {self.arena}.")
+        return lines
 
 
 def write_link_script(folder: Path, machine: str) -> Path:
@@ -75,7 +115,7 @@ def run_firmware(machine: str, program: Path, timeout: float = 120) -> subproces
     )
 
 
-def add_firmware(folder: Path, build: Path, model: Any, path: Path, device: Device, compiler: Compiler, pruned: str) -> list[str]:
+def add_firmware(folder: Path, build: Path, model: Any, path: Path, device: Device, compiler: Compiler, pruned: str) -> Firmware:
     """Fill a bundle: model as an array, main.c, start-up, Makefile, README and firmware.elf.
 
     Args:
@@ -86,9 +126,6 @@ def add_firmware(folder: Path, build: Path, model: Any, path: Path, device: Devi
         device: a profile of kind ``mcu``.
         compiler: for it.
         pruned: words for the README.
-
-    Returns:
-        Sentences with the figures.
 
     Raises:
         ConvertError: the model does not fit.
@@ -119,7 +156,7 @@ def add_firmware(folder: Path, build: Path, model: Any, path: Path, device: Devi
 
     # The arena of this machine's layout is an upper bound: wider pointers, larger tiles. QEMU tells the exact number.
     make(arena)
-    figures = []
+    stack, output = None, ""
     if shutil.which("qemu-system-arm"):
         printed = run_firmware(machine, firmware).stdout
         found = re.search(r"arena (\d+) bytes, stack (\d+) bytes, output (.*)", printed)
@@ -127,24 +164,28 @@ def add_firmware(folder: Path, build: Path, model: Any, path: Path, device: Devi
             raise ConvertError(f"the firmware does not run under QEMU: {printed.strip()[:200]}", rule="deploy.firmware", where=machine)
         arena = int(found.group(1))
         make(arena)
-        figures.append(f"Under QEMU ({machine}): stack {found.group(2)} bytes, output {found.group(3).strip()}.")
-    else:
-        figures.append("qemu-system-arm is absent: the arena is an upper bound, and the firmware was not run.")
-    figures.insert(0, check_fit(device, model_bytes=model.file_bytes, arena_bytes=arena) + ".")
+        stack, output = int(found.group(2)), found.group(3).strip()
     sizes = section_sizes(compiler, build / "firmware.elf")
-    if sizes:
-        code = sizes[0] - model.file_bytes - inputs[0].nbytes - outputs[0].nbytes
-        sample = inputs[0].nbytes + outputs[0].nbytes
-        code = sizes[0] - model.file_bytes - sample
-        figures.append(f"Flash {sizes[0] + sizes[1]} bytes: code {code}, model {model.file_bytes}, sample data {sample}.")
-        figures.append(f"RAM {sizes[1] + sizes[2]} bytes and the stack: arena {arena}.")
+    sample = inputs[0].nbytes + outputs[0].nbytes
+    figures = Firmware(
+        fit=check_fit(device, model_bytes=model.file_bytes, arena_bytes=arena),
+        machine=machine,
+        model=model.file_bytes,
+        sample=sample,
+        arena=arena,
+        code=sizes[0] - model.file_bytes - sample if sizes else None,
+        data=sizes[1] if sizes else 0,
+        ram=sizes[1] + sizes[2] if sizes else 0,
+        stack=stack,
+        output=output,
+    )
     values = {
         "NAME": path.name,
         "TITLE": device.title,
         "MACHINE": machine,
         "PRUNED": pruned,
         "FLAGS": shlex.join(["-mthumb", *device.flags]),
-        "FIGURES": "\n".join(figures),
+        "FIGURES": "\n".join(figures.sentences()),
         "ARENA_BYTES": str(arena),
         "COMPILER": load_toolchain(device.toolchain).compiler,
     }

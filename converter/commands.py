@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Host-side subcommands of `edge8` beside convert: devices, deploy, and verify of an Ascend 310 folder."""
+"""Host-side subcommands of `edge8` beside convert: bench against other runtimes, devices, deploy, and verify of an Ascend 310 folder."""
 
 from __future__ import annotations
 
 import argparse
 
-__all__ = ["COMMANDS", "deploy_command", "devices_command", "verify_command"]
+__all__ = ["COMMANDS", "bench_command", "deploy_command", "devices_command", "sizes_command", "verify_command"]
 
 
 def devices_command(argv: list[str]) -> int:
@@ -24,14 +24,30 @@ def deploy_command(argv: list[str]) -> int:
     parser.add_argument("--device", required=True, help="name of a profile (`edge8 devices`), or path of a .toml")
     parser.add_argument("-o", "--output", required=True, help="folder to make; it must not exist")
     parser.add_argument("--toolchain", default="auto", help="auto, gcc, zig, or path of a CMake toolchain file")
-    parser.add_argument("--ops-from", action="store_true", help="hold only the operators that the model needs")
+    parser.add_argument(
+        "--ops-from", nargs="*", metavar="NET.e8", help="hold only the operators and number formats that the model, and these files, need"
+    )
     parser.add_argument("--array", action="store_true", help="add the model as a C array")
     parser.add_argument("--wheel", default="none", help="none, build, or path of a wheel to add")
     arguments = parser.parse_args(argv)
     from .deploy import deploy
 
-    options = {"toolchain": arguments.toolchain, "prune": arguments.ops_from, "array": arguments.array, "wheel": arguments.wheel}
+    options = {"toolchain": arguments.toolchain, "ops_from": arguments.ops_from, "array": arguments.array, "wheel": arguments.wheel}
     print(deploy(arguments.model, arguments.device, arguments.output, quiet=False, **options))
+    return 0
+
+
+def sizes_command(argv: list[str]) -> int:
+    """`edge8 sizes`: flash, RAM and stack of models on a microcontroller."""
+    text = "Print the flash, RAM and stack that models take on a microcontroller, each with a library pruned to its operators."
+    parser = argparse.ArgumentParser(prog="edge8 sizes", description=text)
+    parser.add_argument("models", nargs="+", metavar="NET.e8")
+    parser.add_argument("--device", default="cortex-m4", help="name of a profile (`edge8 devices`), or path of a .toml")
+    parser.add_argument("--whole", action="store_true", help="with all operators and number formats instead")
+    arguments = parser.parse_args(argv)
+    from .sizes import format_sizes
+
+    print(format_sizes(arguments.models, arguments.device, whole=arguments.whole))
     return 0
 
 
@@ -49,4 +65,17 @@ def verify_command(argv: list[str]) -> int:
     return 0 if report.ok else 1
 
 
-COMMANDS = {"devices": devices_command, "deploy": deploy_command, "verify": verify_command}
+def bench_command(argv: list[str]) -> int:
+    """`edge8 bench NET.onnx --against RIVALS`: edge8 beside other runtimes."""
+    from .rivals.command import bench_command as compare
+
+    return compare(argv)
+
+
+COMMANDS = {
+    "bench": bench_command,
+    "devices": devices_command,
+    "deploy": deploy_command,
+    "sizes": sizes_command,
+    "verify": verify_command,
+}

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from pathlib import Path
 from .devices import Toolchain
 from .errors import ConvertError
 from .progress import track
+from .prune import Needs, operators, operators_header
+from .sources import sources_folder
 
 __all__ = [
     "Compiler",
@@ -28,9 +30,7 @@ __all__ = [
     "choose_compiler",
     "library_version",
     "link_program",
-    "operators_header",
     "section_sizes",
-    "sources_folder",
 ]
 
 # Float arithmetic must be the same everywhere: no contraction, and on s390x no evaluation in double (gcc's default in ISO C mode).
@@ -55,18 +55,6 @@ class Compiler:
         """A program that tells the sizes of sections, or None."""
         candidate = self.command[0].replace("gcc", "size")
         return shutil.which(candidate) or shutil.which("size")
-
-
-def sources_folder() -> Path:
-    """The folder runtime_c, in the repository or in the installed package.
-
-    Raises:
-        ConvertError: it is not there.
-    """
-    folder = Path(__file__).resolve().parent.parent / "runtime_c"
-    if not (folder / "src" / "model.c").is_file():
-        raise ConvertError("the C sources of the runtime are missing", rule="deploy.sources", where=str(folder), hint="reinstall edge8")
-    return folder
 
 
 def library_version() -> str:
@@ -121,17 +109,11 @@ def _run(command: Sequence[str], what: str) -> str:
     return result.stdout
 
 
-def _operators() -> dict[str, tuple[int, str]]:
-    """Operators by table name: number and file name."""
-    text = (sources_folder() / "src" / "schema_generated.h").read_text(encoding="utf-8")
-    return {table: (int(number), name) for number, table, name in re.findall(r"X\((\d+), (\w+), (\w+)\)", text)}
-
-
-def _sources(compiler: Compiler, kinds: set[str] | None, calibration: bool) -> list[Path]:
+def _sources(compiler: Compiler, needs: Needs | None, calibration: bool) -> list[Path]:
     source = sources_folder() / "src"
     # A pruned library has no other operators, and calibration only where it is wanted; files that operators share stay.
-    folders = [source, source / "ops", source / "kernels"] + ([source / "quant"] if kinds is None or calibration else [])
-    unused = {f"{name}.c" for table, (_, name) in _operators().items() if kinds is not None and table not in kinds}
+    folders = [source, source / "ops", source / "kernels"] + ([source / "quant"] if needs is None or calibration else [])
+    unused = {f"{name}.c" for table, (_, name) in operators().items() if needs is not None and table not in needs}
     # The thread pool needs an operating system.
     left_out = {"pool.c"} if compiler.bare else set()
     return sorted(
@@ -149,24 +131,13 @@ def _file_flags(compiler: Compiler, path: Path) -> list[str]:
     return flags
 
 
-def operators_header(kinds: Iterable[str], folder: Path) -> Path:
-    """Write the header of a pruned library: the operators (names of schemas/ops.fbs) that it shall hold."""
-    known = _operators()
-    rows = " ".join(f"X({known[kind][0]}, {kind}, {known[kind][1]})" for kind in sorted(set(kinds), key=lambda kind: known[kind][0]))
-    path = folder / "edge8_ops.h"
-    path.write_text(f"#define E8_OPS_USED(X) {rows}\n", encoding="utf-8")
-    return path
-
-
-def build_library(
-    compiler: Compiler, folder: Path, kinds: set[str] | None = None, *, calibration: bool = False, quiet: bool = True
-) -> Path:
+def build_library(compiler: Compiler, folder: Path, needs: Needs | None = None, *, calibration: bool = False, quiet: bool = True) -> Path:
     """Compile libedge8.a into ``folder``.
 
     Args:
         compiler: see `choose_compiler`.
         folder: an existing folder, for objects and the library.
-        kinds: operators (names of schemas/ops.fbs) of a pruned library, or None for all of them.
+        needs: operators and forms of a pruned library (`prune.needs_of`), or None for all of them.
         calibration: a pruned library holds calibration too.
         quiet: no progress bar.
 
@@ -175,15 +146,15 @@ def build_library(
     """
     source = sources_folder()
     common = [*compiler.flags, *_COMMON, f'-DE8_VERSION="{library_version()}"', f"-I{source / 'src'}", f"-I{source / 'include'}"]
-    if kinds is not None:
-        common.append(f'-DE8_OPS_HEADER="{operators_header(kinds, folder)}"')
+    if needs is not None:
+        common.append(f'-DE8_OPS_HEADER="{operators_header(needs, folder)}"')
 
     def compile_one(path: Path) -> str:
         out = folder / f"{path.parent.name}_{path.stem}.o"
         _run([*compiler.command, *common, *_file_flags(compiler, path), "-c", str(path), "-o", str(out)], f"compiling {path.name}")
         return str(out)
 
-    files = _sources(compiler, kinds, calibration)
+    files = _sources(compiler, needs, calibration)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         objects = list(track(pool.map(compile_one, files), "compiling", len(files), quiet=quiet))
     library = folder / "libedge8.a"
@@ -212,7 +183,7 @@ def link_program(compiler: Compiler, library: Path, output: Path) -> Path:
 
 
 def build_with_cmake(
-    toolchain_file: Path, folder: Path, kinds: set[str] | None = None, programs: Sequence[str] = ("edge8-run",)
+    toolchain_file: Path, folder: Path, needs: Needs | None = None, programs: Sequence[str] = ("edge8-run",)
 ) -> tuple[Path, list[Path]]:
     """Build libedge8.a and programs with a CMake toolchain file; gives their paths.
 
@@ -229,7 +200,7 @@ def build_with_cmake(
     options = [
         f"-DCMAKE_TOOLCHAIN_FILE={toolchain_file.resolve()}",
         "-DE8_CLI=ON",
-        f"-DE8_OPS_HEADER={operators_header(kinds, folder) if kinds is not None else ''}",
+        f"-DE8_OPS_HEADER={operators_header(needs, folder) if needs is not None else ''}",
     ]
     _run([cmake, "-S", str(sources_folder()), "-B", str(folder), *options], "cmake")
     _run([cmake, "--build", str(folder), "--parallel", str(os.cpu_count() or 1), "--target", "edge8_static", *programs], "the build")

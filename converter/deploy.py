@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ import numpy as np
 
 from edge8 import Model
 
-from .bare_metal import add_firmware
+from .bare_metal import Firmware, add_firmware
 from .crc32c import crc32c
-from .cross import Compiler, build_library, build_with_cmake, choose_compiler, link_program, sources_folder
+from .cross import Compiler, build_library, build_with_cmake, choose_compiler, link_program
 from .devices import Device, load_device, load_toolchain
 from .errors import ConvertError
 from .prediction import check_fit
+from .prune import Needs, describe_needs, needs_of
+from .sources import sources_folder
 from .templates import c_array, fill
 from .wheel import add_wheel
 
@@ -38,12 +40,14 @@ class Deployment:
         built_with: the compiler.
         sizes: bytes of each file, by name.
         notes: sentences for the user (fit, figures).
+        firmware: figures of a microcontroller's firmware.
     """
 
     folder: Path
     built_with: str
     sizes: dict[str, int]
     notes: list[str]
+    firmware: Firmware | None = None
 
     def __str__(self) -> str:
         files = [f"  {size:>10,}  {name}" for name, size in sorted(self.sizes.items())]
@@ -96,15 +100,15 @@ def _licence(folder: Path) -> None:
 
 
 def _build(
-    device: Device, toolchain: str, folder: Path, kinds: set[str] | None, calibration: bool, quiet: bool
+    device: Device, toolchain: str, folder: Path, needs: Needs | None, calibration: bool, quiet: bool
 ) -> tuple[Path, list[Path], Compiler | None, str]:
     """The library, the programs (none for bare metal), the compiler (None with a toolchain file), and its name for people."""
     names = ["edge8-run", "edge8-calibrate"] if calibration else ["edge8-run"]
     if toolchain.endswith(".cmake"):
-        library, programs = build_with_cmake(Path(toolchain), folder, kinds, names)
+        library, programs = build_with_cmake(Path(toolchain), folder, needs, names)
         return library, programs, None, f"cmake and {Path(toolchain).name}"
     compiler = choose_compiler(load_toolchain(device.toolchain), toolchain, device.flags)
-    library = build_library(compiler, folder, kinds, calibration=calibration and not compiler.bare, quiet=quiet)
+    library = build_library(compiler, folder, needs, calibration=calibration and not compiler.bare, quiet=quiet)
     made = [] if compiler.bare else [link_program(compiler, library, folder / name) for name in names]
     return library, made, compiler, compiler.name
 
@@ -127,7 +131,7 @@ def deploy(
     output: str | os.PathLike[str],
     *,
     toolchain: str = "auto",
-    prune: bool = False,
+    ops_from: Iterable[str | os.PathLike[str]] | None = None,
     array: bool = False,
     wheel: str = "none",
     quiet: bool = True,
@@ -139,7 +143,7 @@ def deploy(
         device: name of a profile, or path of a .toml.
         output: the folder to make; it must not exist.
         toolchain: ``"auto"``, ``"gcc"``, ``"zig"``, or the path of a CMake toolchain file (``.cmake``).
-        prune: hold only the operators that the model needs.
+        ops_from: hold only the operators that the model and these .e8 files need, in the forms they need; None: all operators.
         array: add the model as a C array and use it in the example.
         wheel: ``"none"``, ``"build"`` (from the repository), or the path of a wheel to add.
         quiet: no progress bar.
@@ -158,29 +162,31 @@ def deploy(
         raise ConvertError("the folder does not exist", rule="output.folder", where=str(bundle.absolute().parent), hint="create it first")
     opened = Model(path)
     notes = [check_fit(profile, model_bytes=opened.file_bytes, arena_bytes=opened.arena_bytes(1))] if profile.kind != "mcu" else []
-    kinds = {op.kind for op in opened.ops} if prune else None
+    firmware = None
+    needs = None if ops_from is None else needs_of([opened, *map(Model, ops_from)])
     with (
         tempfile.TemporaryDirectory(prefix="edge8-deploy-") as build,
         tempfile.TemporaryDirectory(prefix=".edge8-", dir=bundle.absolute().parent) as partial,
     ):
         folder = Path(partial) / "bundle"
         folder.mkdir()
-        library, programs, compiler, built_with = _build(profile, toolchain, Path(build), kinds, not opened.calibrated, quiet)
+        library, programs, compiler, built_with = _build(profile, toolchain, Path(build), needs, not opened.calibrated, quiet)
         shutil.copyfile(library, folder / "libedge8.a")
         shutil.copyfile(sources_folder() / "include" / "edge8.h", folder / "edge8.h")
         _licence(folder)
-        pruned = f", only the operators of {path.name}" if prune else ""
+        pruned = "" if needs is None else f", pruned to {describe_needs(needs)}"
         if profile.kind == "mcu":
             if compiler is None:
                 raise ConvertError(
                     "a toolchain file makes no firmware", rule="deploy.toolchain", where="--toolchain", hint="use --toolchain gcc"
                 )
-            notes += add_firmware(folder, Path(build), opened, path, profile, compiler, pruned)
+            firmware = add_firmware(folder, Path(build), opened, path, profile, compiler, pruned)
+            notes += firmware.sentences()
         else:
             _fill_linux(folder, opened, path, profile, programs, built_with, pruned, array, wheel, bundle.name)
         os.rename(folder, bundle)
     sizes = {p.name: p.stat().st_size for p in bundle.iterdir()}
-    return Deployment(bundle, built_with, sizes, notes)
+    return Deployment(bundle, built_with, sizes, notes, firmware)
 
 
 def _fill_linux(

@@ -15,7 +15,7 @@ import numpy as np
 from . import cpu
 from .model import Model, Session
 
-__all__ = ["benchmark", "fill_random", "format_record", "pin"]
+__all__ = ["benchmark", "fill_random", "format_record", "pin", "processor"]
 
 PERCENTILES = (50, 90, 99)
 
@@ -142,7 +142,7 @@ def benchmark(
         "level": cpu.level(),
         "machine": {
             "system": platform.platform(),
-            "processor": _processor(),
+            "processor": processor(),
             "temperature_c": _temperature(),
             "frequency_khz": _frequency(used[0], "scaling_cur_freq"),
         },
@@ -162,7 +162,8 @@ def benchmark(
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name that the system gives the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -26,6 +26,7 @@ HOST_COMMANDS = {
     "report": "compare an .e8 file with its ONNX model, layer by layer",
     "devices": "list the boards and CPUs that edge8 has profiles of",
     "deploy": "make a folder that runs a model on a board",
+    "sizes": "flash, RAM and stack of models on a microcontroller",
 }
 
 
@@ -169,6 +170,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", help="write the record to this file")
     bench.add_argument("--no-ops", action="store_true", help="leave the table of operators out")
     bench.add_argument("--compare", nargs=2, metavar=("A.json", "B.json"), help="compare two records")
+    bench.add_argument("--against", metavar="RIVALS", help="compare ONNX models with other runtimes: edge8 bench --against all --help")
     bench.set_defaults(function=_bench)
     for command in (run, bench):
         command.add_argument("--threads", type=int, default=1)
@@ -203,7 +205,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     debug = "--debug" in argv
     words = [word for word in argv if word != "--debug"]
-    if words and words[0] in HOST_COMMANDS:
+    compares = bool(words) and words[0] == "bench" and any(word.split("=")[0] == "--against" for word in words)
+    if words and (words[0] in HOST_COMMANDS or compares):
         return run_command(lambda: _host(words, debug), debug)
     arguments = parser().parse_args(words)
     arguments.debug = debug

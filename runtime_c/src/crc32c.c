@@ -5,6 +5,7 @@
  * checksum is linear, so a value is moved over a stretch by xoring what each of its bits becomes on that way. */
 #include "crc32c.h"
 
+#include "build.h"
 #include "cpu.h"
 
 /* One table: the value that each byte leaves, from the values that its eight bits leave. */
@@ -22,6 +23,21 @@ enum { STEP = 8 };
 #else
 enum { STEP = 1 }; /* 1 kB of tables instead of 8 */
 #endif
+
+#if defined(E8_OPS_HEADER) && UINTPTR_MAX <= 0xFFFFFFFFu
+/* A pruned build for a small machine: half a byte at a time from the values that its four bits leave. */
+static const uint32_t HALF_TABLE[16] = {ENTRY16(0, 0x105EC76Fu, 0x20BD8EDEu, 0x417B1DBCu, 0x82F63B78u, 0, 0, 0, 0)};
+
+static uint32_t advance(uint32_t crc, const uint8_t *bytes, size_t size)
+{
+    for (; size > 0; bytes++, size--) {
+        crc ^= *bytes;
+        crc = crc >> 4 ^ HALF_TABLE[crc & 15u];
+        crc = crc >> 4 ^ HALF_TABLE[crc & 15u];
+    }
+    return crc;
+}
+#else
 
 /* TABLES[i]: a byte followed by i zero bytes. */
 static const uint32_t TABLES[STEP][256] = {
@@ -50,6 +66,7 @@ static uint32_t advance(uint32_t crc, const uint8_t *bytes, size_t size)
     for (; size > 0; bytes++, size--) crc = crc >> 8 ^ TABLES[0][(crc ^ *bytes) & 255u];
     return crc;
 }
+#endif
 
 #if defined(__x86_64__)
 #include <nmmintrin.h>

@@ -44,6 +44,45 @@ static const struct params_fields PARAMS[E8_OP_COUNT + 1] = {
 #undef X
 };
 
+#if defined(E8_OPS_HEADER)
+static const uint8_t FORMS[E8_OP_COUNT + 1] = {
+#define X(number, table, name) [number] = E8_FORMS_##table,
+    E8_OPS_USED(X)
+#undef X
+};
+
+static uint32_t form_of(const struct tensor *t)
+{
+    if (t->constant) return 0;
+    if (t->type == Type_FLOAT32) return E8_FORM_FLOAT;
+    if (!tensor_is_quantised(t)) return E8_FORM_INTEGER;
+    return t->type == Type_INT8 ? E8_FORM_INT8 : E8_FORM_INT16;
+}
+
+/* True when the build computes an operator's forms; otherwise *tensor is the first that it cannot. */
+static bool form_is_built(const struct op *op, uint32_t *tensor)
+{
+    struct tensor t;
+    for (uint32_t i = 0; i < op->inputs.count + op->outputs.count; i++) {
+        bool output = i >= op->inputs.count;
+        if (output)
+            op_output(op, i - op->inputs.count, &t);
+        else if (!op_input(op, i, &t))
+            continue;
+        *tensor = t.index;
+        if (form_of(&t) & ~(uint32_t)FORMS[op->kind]) return false;
+    }
+    return true;
+}
+#else
+static bool form_is_built(const struct op *op, uint32_t *tensor)
+{
+    (void)op;
+    (void)tensor;
+    return true;
+}
+#endif
+
 const struct op_type *model_op_type(uint32_t kind)
 {
     return OP_TYPES[kind];
@@ -181,6 +220,8 @@ static e8_status verify_op(struct model *m, uint32_t index, const e8_limits *lim
         op_output(&c.op, i, &t);
         if (t.constant) return fail(diag, E8_ERR_FORMAT, "op.outputs", index, tensor);
     }
+    if (!form_is_built(&c.op, &c.tensor)) return fail(diag, E8_ERR_UNSUPPORTED, "op.form", index, c.tensor);
+    c.tensor = E8_ABSENT;
     e8_status status = type->check(&c);
     if (status != E8_OK) return fail(diag, status, c.rule, index, c.tensor);
     m->scratch_shared = size_max(m->scratch_shared, size_add(c.scratch_shared, model_swap_bytes(swap_bytes)));

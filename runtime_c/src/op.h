@@ -10,6 +10,7 @@
 #ifndef E8_OP_H
 #define E8_OP_H
 
+#include "build.h"
 #include "checked.h"
 #include "edge8.h"
 #include "flat.h"
@@ -94,13 +95,6 @@ struct op_type {
 #define X(number, table, name) extern const struct op_type e8_op_##name;
 E8_OPS(X)
 #undef X
-
-/* The operators that the library holds: all, or the list in a header that a pruned build names (converter/deploy.py). */
-#if defined(E8_OPS_HEADER)
-#include E8_OPS_HEADER
-#else
-#define E8_OPS_USED(X) E8_OPS(X)
-#endif
 
 /* In a check: return E8_ERR_FORMAT naming `rule_name` unless the condition holds. */
 #define REQUIRE(c, rule_name, condition)                                                                                                   \

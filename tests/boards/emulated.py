@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from edge8.converter.cross import Compiler, build_library, choose_compiler, link_program, sources_folder
+from edge8.converter.cross import Compiler, build_library, choose_compiler, link_program
 from edge8.converter.devices import load_device, load_toolchain
+from edge8.converter.sources import sources_folder
 
 __all__ = ["LEVELS", "ROOT", "Level", "bare_library", "library", "need", "run_static", "runner"]
 

@@ -13,6 +13,7 @@ import pytest
 
 from edge8 import Model
 from edge8.converter.bare_metal import link_firmware, run_firmware, write_link_script
+from edge8.converter.cross import Compiler
 from edge8.converter.devices import load_device
 from edge8.converter.templates import fill
 from tests.boards.emulated import ROOT, bare_library, need
@@ -45,34 +46,39 @@ extern const uint8_t suite_input[];
 """
 
 
-def _write_suite(folder: Path) -> None:
-    """suite_data.h and .c: the golden files, their common input, the expected outputs."""
-    with np.load(GOLDEN[0].parent / "expected.npz") as archive:
+def _write_suite(folder: Path, files: list[Path]) -> None:
+    """suite_data.h and .c: golden files, their common input, the expected outputs."""
+    with np.load(files[0].parent / "expected.npz") as archive:
         x = archive["x"].tobytes()
-        expected = {path.stem: archive[path.stem].tobytes() for path in GOLDEN}
+        expected = {path.stem: archive[path.stem].tobytes() for path in files}
     source = ["#include <stdalign.h>\n", '#include "suite_data.h"\n', f"const uint8_t suite_input[] = {{{','.join(map(str, x))}}};\n"]
     rows = []
-    for i, path in enumerate(GOLDEN):
+    for i, path in enumerate(files):
         source += [_array(f"model{i}", path.read_bytes()), _array(f"expected{i}", expected[path.stem])]
         rows.append(f'{{"{path.stem}", model{i}, sizeof model{i}, expected{i}, sizeof expected{i}}},\n')
-    arena = max(Model(path).arena_bytes(1) for path in GOLDEN)
-    sizes = f"enum {{ SUITE_CASES = {len(GOLDEN)}, SUITE_ARENA = {arena}, SUITE_INPUT_BYTES = {len(x)} }};\n"
+    arena = max(Model(path).arena_bytes(1) for path in files)
+    sizes = f"enum {{ SUITE_CASES = {len(files)}, SUITE_ARENA = {arena}, SUITE_INPUT_BYTES = {len(x)} }};\n"
     (folder / "suite_data.h").write_text(HEADER + sizes)
     (folder / "suite_data.c").write_text("".join([*source, "const struct suite_case suite_cases[] = {\n", *rows, "};\n"]))
 
 
+def run_suite(device: str, compiler: Compiler, library: Path, files: list[Path], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Golden files under qemu-system-arm, linked with a library; the exit code counts failures."""
+    need("qemu-system-arm", "qemu-system-arm")
+    machine = load_device(device).clusters[0].core.emulated_as
+    _write_suite(folder, files)
+    for name in ("start.c", "start.h"):
+        (folder / name).write_text(fill(f"bare/{name}", {}))
+    shutil.copyfile(ROOT / "tests" / "boards" / "bare_suite.c", folder / "bare_suite.c")
+    sources = [folder / name for name in ("bare_suite.c", "start.c", "suite_data.c")]
+    program = link_firmware(compiler, sources, library, write_link_script(folder, machine), folder / "suite.elf")
+    return run_firmware(machine, program)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_golden_files_give_the_same_bytes(device: str, tmp_path: Path) -> None:
-    need("qemu-system-arm", "qemu-system-arm")
     compiler, library = bare_library(device)
-    machine = load_device(device).clusters[0].core.emulated_as
-    _write_suite(tmp_path)
-    for name in ("start.c", "start.h"):
-        (tmp_path / name).write_text(fill(f"bare/{name}", {}))
-    shutil.copyfile(ROOT / "tests" / "boards" / "bare_suite.c", tmp_path / "bare_suite.c")
-    sources = [tmp_path / name for name in ("bare_suite.c", "start.c", "suite_data.c")]
-    program = link_firmware(compiler, sources, library, write_link_script(tmp_path, machine), tmp_path / "suite.elf")
-    result = run_firmware(machine, program)
+    result = run_suite(device, compiler, library, GOLDEN, tmp_path)
     assert result.returncode == 0, result.stdout
     used = int(re.search(r"stack (\d+) bytes", result.stdout).group(1))  # type: ignore[union-attr]
     assert 256 < used <= STACK_BYTES

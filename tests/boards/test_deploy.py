@@ -26,7 +26,7 @@ A72 = Level("aarch64", "cortex-a72", "neon")
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     need("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross")
-    return deploy(MODEL, "raspberry-pi-4", tmp_path_factory.mktemp("bundle") / "pi", toolchain="gcc", array=True, prune=True)
+    return deploy(MODEL, "raspberry-pi-4", tmp_path_factory.mktemp("bundle") / "pi", toolchain="gcc", array=True, ops_from=[])
 
 
 def expected_line(folder: Path) -> str:
@@ -84,12 +84,20 @@ def test_pruned_runner_refuses_other_operators(bundle: Deployment) -> None:
     result = run_static(A72, [other, bundle.folder / "check-input.npy"], bundle.folder / "edge8-run")
     assert result.returncode == 3
     assert "rule op.kind" in result.stderr
+    assert "--ops-from" in result.stderr
+
+
+def test_pruned_runner_refuses_other_number_formats(bundle: Deployment) -> None:
+    other = ROOT / "tests" / "golden" / "v1" / "conv2d.float.e8"
+    result = run_static(A72, [other, bundle.folder / "check-input.npy"], bundle.folder / "edge8-run")
+    assert result.returncode == 3
+    assert "rule op.form, operator" in result.stderr
 
 
 def test_firmware_equals_the_host(tmp_path: Path) -> None:
     need("arm-none-eabi-gcc", "gcc-arm-none-eabi libnewlib-arm-none-eabi")
     need("qemu-system-arm", "qemu-system-arm")
-    made = deploy(MODEL, "cortex-m4", tmp_path / "m4", prune=True)
+    made = deploy(MODEL, "cortex-m4", tmp_path / "m4", ops_from=[])
     text = " ".join(made.notes)
     assert "output as on the host" in text
     code, stack = (int(re.search(pattern, text).group(1)) for pattern in (r"code (\d+)", r"stack (\d+)"))  # type: ignore[union-attr]
@@ -114,7 +122,7 @@ def test_toolchain_file(tmp_path: Path) -> None:
     need("cmake", "cmake")
     need("riscv64-linux-gnu-gcc", "gcc-riscv64-linux-gnu")
     file = ROOT / "devices" / "toolchains" / "riscv64-gcc.cmake"
-    made = deploy(MODEL, "visionfive-2", tmp_path / "v", toolchain=str(file), prune=True)
+    made = deploy(MODEL, "visionfive-2", tmp_path / "v", toolchain=str(file), ops_from=[])
     result = run_static(
         Level("riscv64", "rv64", "reference"), [made.folder / MODEL.name, made.folder / "check-input.npy"], made.folder / "edge8-run"
     )

@@ -12,8 +12,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge8.converter.cross import build_library, choose_compiler, sources_folder
+from edge8.converter.cross import build_library, choose_compiler
 from edge8.converter.devices import load_toolchain
+from edge8.converter.sources import sources_folder
 
 __all__ = ["FOLDER", "SANITIZERS", "build", "kernel_sources", "link"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from edge8.converter.cross import sources_folder
+from edge8.converter.sources import sources_folder
 from tests.native.program import FOLDER, SANITIZERS, build, kernel_sources, link
 
 CASES = int(os.environ.get("EDGE8_KERNEL_CASES", "300"))

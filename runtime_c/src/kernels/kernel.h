@@ -25,6 +25,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../build.h"
+
 #define E8_NR 16 /* output channels of a packed block */
 
 /* Rows that an operator hands to a matrix kernel at a time. */
@@ -243,6 +245,10 @@ void e8_init_reference(struct e8_kernels *k);
 void e8_init_reference_gemm(struct e8_kernels *k);
 void e8_init_reference_elementwise(struct e8_kernels *k); /* quantise, dequantise, lookup, add_s8, mul_s8 */
 void e8_init_reference_rows(struct e8_kernels *k);        /* softmax_f32 and what follows it */
+
+/* Which kernels of the reference a pruned build holds: those that its operators call. Entries for others are NULL. */
+#define E8_LINEAR_HAS(forms) (E8_HAS(Conv2D, forms) || E8_HAS(DepthwiseConv2D, forms) || E8_HAS(FullyConnected, forms))
+#define E8_MATRIX_HAS(forms) (E8_HAS(Conv2D, forms) || E8_HAS(FullyConnected, forms) || E8_HAS(ConvTranspose2D, forms))
 
 /* The kernels of the best level that the CPU has within the caller's mask. */
 const struct e8_kernels *e8_kernels_for_cpu(void);

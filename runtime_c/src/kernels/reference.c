@@ -53,10 +53,10 @@ static void sum_s8(const int8_t *const *a, size_t taps, size_t count, int32_t *y
 void e8_init_reference(struct e8_kernels *k)
 {
     k->level = "reference";
-    k->depthwise_s8 = depthwise_s8;
-    k->depthwise_f32 = depthwise_f32;
-    k->max_s8 = max_s8;
-    k->sum_s8 = sum_s8;
+    k->depthwise_s8 = E8_HAS(DepthwiseConv2D, E8_FORM_INT8) ? depthwise_s8 : NULL;
+    k->depthwise_f32 = E8_HAS(DepthwiseConv2D, E8_FORM_FLOAT) ? depthwise_f32 : NULL;
+    k->max_s8 = E8_HAS(Pool2D, E8_FORM_INT8) ? max_s8 : NULL;
+    k->sum_s8 = E8_HAS(Pool2D, E8_FORM_INT8) ? sum_s8 : NULL;
     e8_init_reference_gemm(k);
     e8_init_reference_rows(k);
     e8_init_reference_elementwise(k);

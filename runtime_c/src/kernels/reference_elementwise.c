@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The specification of the elementwise int8 kernels; kernel.h has the contracts. */
+#include <stdbool.h>
+
 #include "../numeric.h"
 #include "../unary_map.h"
 #include "kernel.h"
@@ -53,10 +55,12 @@ static void mul_s8(const int8_t *x0, const int8_t *x1, int8_t *y, size_t count, 
 
 void e8_init_reference_elementwise(struct e8_kernels *k)
 {
-    k->quantise = quantise;
-    k->dequantise = dequantise;
-    k->lookup = lookup;
-    k->add_s8 = add_s8;
-    k->mul_s8 = mul_s8;
-    k->unary_f32 = e8_unary_float;
+    bool quantises = E8_HAS(Quantize, E8_FORM_FLOAT) || E8_HAS(FullyConnected, E8_FORM_FLOAT);
+    bool dequantises = E8_HAS(Dequantize, E8_FORM_FLOAT) || E8_HAS(Gather, E8_FORM_FLOAT);
+    k->quantise = quantises ? quantise : NULL;
+    k->dequantise = dequantises ? dequantise : NULL;
+    k->lookup = E8_HAS(Unary, E8_FORM_INT8) ? lookup : NULL;
+    k->add_s8 = E8_HAS(Binary, E8_FORM_INT8) ? add_s8 : NULL;
+    k->mul_s8 = E8_HAS(Binary, E8_FORM_INT8) ? mul_s8 : NULL;
+    k->unary_f32 = E8_HAS(Unary, E8_FORM_FLOAT) ? e8_unary_float : NULL;
 }

@@ -2,6 +2,8 @@
  *
  * The specification of the matrix kernels in portable C. A row is multiplied with one packed block of 16 output channels at a
  * time, a form that compilers turn into vector code. */
+#include <stdbool.h>
+
 #include "../numeric.h"
 #include "codes.h"
 #include "kernel.h"
@@ -122,10 +124,13 @@ static void dequantise_sums(const int32_t *x, float *y, size_t count, float row_
 
 void e8_init_reference_gemm(struct e8_kernels *k)
 {
-    k->gemm_s8 = gemm_s8;
-    k->gemm_s8s32 = gemm_s8s32;
-    k->gemm_f32 = gemm_f32;
-    k->decode = decode;
-    k->requantise = requantise_sums;
-    k->dequantise_sums = dequantise_sums;
+    bool dynamic = E8_HAS(FullyConnected, E8_FORM_FLOAT);
+    bool product = E8_HAS(MatMul, E8_FORM_INT8);
+    bool f32 = E8_MATRIX_HAS(E8_FORM_FLOAT);
+    k->gemm_s8 = E8_MATRIX_HAS(E8_FORM_INT8) ? gemm_s8 : NULL;
+    k->gemm_s8s32 = dynamic || product || E8_HAS(ConvTranspose2D, E8_FORM_INT8) ? gemm_s8s32 : NULL;
+    k->gemm_f32 = f32 || E8_HAS(MatMul, E8_FORM_FLOAT) ? gemm_f32 : NULL;
+    k->decode = f32 ? decode : NULL;
+    k->requantise = product || E8_HAS(Pool2D, E8_FORM_INT8) ? requantise_sums : NULL;
+    k->dequantise_sums = dynamic ? dequantise_sums : NULL;
 }

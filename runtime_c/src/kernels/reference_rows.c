@@ -5,5 +5,5 @@
 
 void e8_init_reference_rows(struct e8_kernels *k)
 {
-    E8_ROW_KERNELS(k);
+    row_kernels(k);
 }

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Depthwise convolution for AVX2, picture by picture, in tiles of up to 512 input pixels by 16 channels. The tile's pixels are
- * copied to scratch as float32, with the padding in place, and multiplied there by fused multiply-adds: 8 products an
- * instruction without any shuffle, where int8 and int16 products would need their channels interleaved first. For int8 this is
- * exact: every sum is an integer, at most 256 * 128 * 127 < 2^23 in size; a bias beyond that is added as int32 afterwards. */
+ * Depthwise convolution for AVX2, picture by picture, in tiles of up to 448 input pixels by 16 channels: float32 of every shape,
+ * and int8 of the shapes that x86_avx2_depthwise_s8.c has no code for. The tile's pixels are copied to scratch as float32, with
+ * the padding in place, and multiplied there by fused multiply-adds, 8 products an instruction without any shuffle. For int8 this
+ * is exact: every sum is an integer, at most 256 * 128 * 127 < 2^23 in size; a bias beyond that is added as int32 afterwards. */
 #include "x86_levels.h"
 
 #if defined(E8_KERNELS_AVX2)
 #include <stdbool.h>
 
 #include "x86_avx2.h"
+#include "x86_avx2_depthwise.h"
 
 /* A tile's 16 channels lie in scratch as two halves of 8, so that neighbouring pixels are 32 bytes apart: at 64 bytes they would
  * meet in the same banks of the cache, one load a cycle instead of two. */
@@ -221,10 +222,6 @@ AVX2_INLINE void run_line(const struct line *l, int kh, int kw, int sw, bool int
 /* The usual shapes get code of their own: X(name, kh, kw, stride). */
 #define SHAPES(X) X(3x3, 3, 3, 1) X(3x3_stride2, 3, 3, 2) X(5x5, 5, 5, 1) X(5x5_stride2, 5, 5, 2)
 #define LINE_FUNCTIONS(name, kh, kw, sw)                                                                                                   \
-    AVX2 static void line_s8_##name(const struct line *l)                                                                                  \
-    {                                                                                                                                      \
-        run_line(l, kh, kw, sw, true);                                                                                                     \
-    }                                                                                                                                      \
     AVX2 static void line_f32_##name(const struct line *l)                                                                                 \
     {                                                                                                                                      \
         run_line(l, kh, kw, sw, false);                                                                                                    \
@@ -246,9 +243,10 @@ typedef void (*line_function)(const struct line *l);
 static line_function line_function_of(const struct e8_depthwise_image *g, bool int8)
 {
 #define IS_SHAPE(name, height, width, stride)                                                                                              \
-    if (g->kh == (height) && g->kw == (width) && g->sw == (stride) && g->dw == 1) return int8 ? line_s8_##name : line_f32_##name;
+    if (g->kh == (height) && g->kw == (width) && g->sw == (stride) && g->dw == 1) return line_f32_##name;
+    if (int8) return line_s8_any;
     SHAPES(IS_SHAPE)
-    return int8 ? line_s8_any : line_f32_any;
+    return line_f32_any;
 }
 
 /* The int8 epilogue of 16 channels. A bias that float cannot hold exactly is added to the sums afterwards. */
@@ -394,7 +392,7 @@ AVX2_INLINE void run_image(const struct e8_depthwise_image *g, const struct e8_r
 
 AVX2 static void depthwise_image_s8(const struct e8_depthwise_image *g, const struct e8_requant *q)
 {
-    run_image(g, q, true);
+    if (!e8_avx2_depthwise_s8(g, q)) run_image(g, q, true);
 }
 
 AVX2 static void depthwise_image_f32(const struct e8_depthwise_image *g)

@@ -9,6 +9,6 @@
 
 void e8_init_avx2_rows(struct e8_kernels *k)
 {
-    E8_ROW_KERNELS(k);
+    row_kernels(k);
 }
 #endif

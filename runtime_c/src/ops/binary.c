@@ -235,10 +235,10 @@ static e8_status run(const struct run *r)
     strided_broadcast(&j.space, 1, &b);
     strided_collapse(&j.space);
     for (uint32_t i = 0; i < 2; i++) j.step[i] = j.space.stride[i][j.space.rank - 1];
-    if (tensor_is_quantised(&a))
+    if (E8_HAS(Binary, E8_FORM_INT8) && tensor_is_quantised(&a))
         binary_int8_prepare(&j, &a, &b, &y);
     else
-        j.row = tensor_is_float(&a) ? FLOAT_ROWS[j.kind] : integer_row;
+        j.row = E8_HAS(Binary, E8_FORM_FLOAT) && tensor_is_float(&a) ? FLOAT_ROWS[j.kind] : integer_row;
     j.total = (size_t)y.elements;
     j.tasks = run_tasks(r, y.elements, j.total / 64);
     run_parallel(r, task, &j, j.tasks);

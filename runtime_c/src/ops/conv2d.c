@@ -45,7 +45,7 @@ static void set_rows(struct conv *v, const struct op *op)
         .taps = lines ? kh : kh * kw,
         .segment = lines ? kw * channels : channels,
     };
-    v->rows.gather = l->form == LINEAR_INT8 && v->rows.taps > 1 && v->rows.segment % 4 != 0;
+    v->rows.gather = linear_is(l, LINEAR_INT8) && v->rows.taps > 1 && v->rows.segment % 4 != 0;
 }
 
 static e8_status check(struct check *c)

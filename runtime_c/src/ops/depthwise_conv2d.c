@@ -33,7 +33,7 @@ static void set_sizes(struct depthwise *d, const struct op *op)
     l->padded = (l->channels + E8_NR - 1) / E8_NR * E8_NR;
     l->depth = d->taps = (size_t)l->w.dims[0] * (size_t)l->w.dims[1];
     d->multiplier = (size_t)flat_int(op->params, DepthwiseConv2D_multiplier, 1);
-    uint64_t decoded = l->form == LINEAR_CODED ? size_mul(size_mul(d->taps, l->padded), sizeof(float)) : 0;
+    uint64_t decoded = linear_is(l, LINEAR_CODED) ? size_mul(size_mul(d->taps, l->padded), sizeof(float)) : 0;
     uint64_t repeated = d->multiplier > 1 ? size_mul(l->x.bytes, d->multiplier) : 0;
     d->repeated = (size_t)size_align(decoded, 64);
     d->extra = size_add(size_align(decoded, 64), repeated);
@@ -77,7 +77,7 @@ static void run_pixels(const struct job *job, const void **pointers, size_t firs
     const struct linear *l = &job->d->l;
     size_t stride = pixels_at_a_time(job->d), out = first * l->channels;
     window_pointers(&job->d->w, job->x, l->channels * type_bytes(l->x.type), job->zeros, first, count, pointers, stride);
-    if (l->form == LINEAR_INT8) {
+    if (linear_is(l, LINEAR_INT8)) {
         struct e8_depthwise_s8 g = {
             .m = count,
             .channels = l->channels,
@@ -113,7 +113,7 @@ static void run_pixels(const struct job *job, const void **pointers, size_t firs
 static bool by_picture(const struct run *r, const struct depthwise *d)
 {
     const struct window *w = &d->w;
-    bool present = d->l.form == LINEAR_INT8 ? r->kernels->depthwise_image_s8 != NULL : r->kernels->depthwise_image_f32 != NULL;
+    bool present = linear_is(&d->l, LINEAR_INT8) ? r->kernels->depthwise_image_s8 != NULL : r->kernels->depthwise_image_f32 != NULL;
     return present && e8_depthwise_fits(w->kh, w->kw, w->sw, w->dh, w->dw);
 }
 
@@ -148,7 +148,7 @@ static void run_lines(const struct job *job, uint8_t *scratch, size_t n, size_t 
         .high = l->act_max,
         .scratch = scratch,
     };
-    if (l->form == LINEAR_INT8)
+    if (linear_is(l, LINEAR_INT8))
         job->run->kernels->depthwise_image_s8(&g, &job->q);
     else
         job->run->kernels->depthwise_image_f32(&g);
@@ -206,12 +206,12 @@ static e8_status run(const struct run *r)
         .run = r,
         .d = &d,
         .x = d.l.x.address,
-        .w = d.l.form == LINEAR_FLOAT ? d.l.w.address : (const void *)d.l.w.data.bytes,
+        .w = linear_is(&d.l, LINEAR_FLOAT) ? d.l.w.address : (const void *)d.l.w.data.bytes,
         .zeros = r->shared + s.zeros,
         .bias = (const float *)(const void *)(r->shared + s.bias),
     };
     linear_prepare(&d.l, &s, r->shared, &job.q);
-    if (d.l.form == LINEAR_CODED) {
+    if (linear_is(&d.l, LINEAR_CODED)) {
         decode_weights(&d.l, (float *)(void *)(r->shared + s.extra));
         job.w = r->shared + s.extra;
     }

@@ -58,7 +58,7 @@ static e8_status check(struct check *c)
     TRY(linear_check(c, &l, false));
     c->scratch_shared = linear_scratch_layout(&l, 0, 0).total;
     struct linear_rows job = {.l = &l, .taps = 1, .segment = l.depth};
-    c->scratch_thread = l.form == LINEAR_DYNAMIC ? dynamic_parts(&l).total : linear_thread_bytes(&job);
+    c->scratch_thread = linear_is(&l, LINEAR_DYNAMIC) ? dynamic_parts(&l).total : linear_thread_bytes(&job);
     c->macs = size_mul(l.y.elements, l.depth);
     return E8_OK;
 }
@@ -207,7 +207,7 @@ static e8_status run(const struct run *r)
         .scale = (const float *)(const void *)(r->shared + s.scale),
     };
     linear_prepare(&l, &s, r->shared, &job.q);
-    if (l.form == LINEAR_DYNAMIC)
+    if (linear_is(&l, LINEAR_DYNAMIC))
         run_dynamic(r, &l, &s, &job.q);
     else
         linear_run_rows(&job);

@@ -68,7 +68,7 @@ static e8_status check_form(struct check *c, const struct linear *l)
     uint64_t outputs = size_mul(l->groups, l->channels);
     bool codes = (l->w.type == Type_INT8 && l->w.bits <= 8) || (l->w.type == Type_INT16 && l->w.bits <= 16);
     bool grouped = l->w.group != 0 && l->w.group < l->depth;
-    bool integer = l->form == LINEAR_INT8 || l->form == LINEAR_DYNAMIC;
+    bool integer = linear_is(l, LINEAR_INT8) || linear_is(l, LINEAR_DYNAMIC);
     c->tensor = l->w.index;
     REQUIRE(c, "linear.weights_constant", l->w.constant);
     REQUIRE(c, "linear.weights_type", codes || l->w.type == Type_FLOAT32);
@@ -77,14 +77,14 @@ static e8_status check_form(struct check *c, const struct linear *l)
         SUPPORTED(c, "linear.weights_bits", l->w.type == Type_INT8 && l->w.bits == 8);
         SUPPORTED(c, "linear.depth", l->depth <= LINEAR_MAX_DEPTH);
     }
-    if (l->form == LINEAR_CODED && grouped) {
+    if (linear_is(l, LINEAR_CODED) && grouped) {
         REQUIRE(c, "linear.weights_group", l->w.group % 4 == 0);
         REQUIRE(c, "linear.weights_scale", l->w.scales.count == size_mul(outputs, size_div_up(l->depth, l->w.group)));
-    } else if (l->form != LINEAR_FLOAT) {
+    } else if (!linear_is(l, LINEAR_FLOAT)) {
         REQUIRE(c, "linear.weights_scale", (l->w.scales.count == 1 || l->w.scales.count == outputs) && !grouped);
     }
     c->tensor = E8_ABSENT;
-    if (l->form == LINEAR_INT8) {
+    if (linear_is(l, LINEAR_INT8)) {
         SUPPORTED(c, "linear.type", l->x.type == Type_INT8 && l->y.type == Type_INT8);
         REQUIRE(c, "linear.scale", tensor_is_quantised(&l->x) && tensor_is_quantised(&l->y));
     } else {
@@ -96,7 +96,7 @@ static e8_status check_form(struct check *c, const struct linear *l)
 e8_status linear_check(struct check *c, const struct linear *l, bool depthwise)
 {
     uint64_t outputs = size_mul(l->groups, l->channels);
-    bool integer = l->form == LINEAR_INT8 || l->form == LINEAR_DYNAMIC;
+    bool integer = linear_is(l, LINEAR_INT8) || linear_is(l, LINEAR_DYNAMIC);
     REQUIRE(c, "linear.activation", l->act_min <= l->act_max);
     TRY(check_form(c, l));
     c->tensor = l->w.index;
@@ -126,13 +126,13 @@ struct linear_scratch linear_scratch_layout(const struct linear *l, uint64_t zer
 {
     struct linear_scratch s = {0};
     uint64_t total = 0, array = size_mul(size_mul(l->groups, l->padded), 4);
-    bool int8 = l->form == LINEAR_INT8;
+    bool int8 = linear_is(l, LINEAR_INT8);
     s.init = place(&total, int8 ? array : 0);
     s.multiplier = place(&total, int8 ? array : 0);
-    s.weight_sum = place(&total, int8 || l->form == LINEAR_DYNAMIC ? array : 0);
+    s.weight_sum = place(&total, int8 || linear_is(l, LINEAR_DYNAMIC) ? array : 0);
     s.residual = place(&total, int8 && l->has_residual ? array : 0);
     s.bias = place(&total, !int8 && l->has_bias ? array : 0);
-    s.scale = place(&total, l->form == LINEAR_CODED || l->form == LINEAR_DYNAMIC ? array : 0);
+    s.scale = place(&total, linear_is(l, LINEAR_CODED) || linear_is(l, LINEAR_DYNAMIC) ? array : 0);
     s.zeros = place(&total, size_mul(zeros, int8 ? 1 : 4));
     s.extra = place(&total, extra);
     s.total = total;
@@ -182,14 +182,14 @@ static void prepare_float(const struct linear *l, const struct linear_scratch *s
 {
     bool grouped = l->w.scales.count > l->groups * l->channels;
     if (l->has_bias) ((float *)(void *)(shared + s->bias))[slot] = flat_load_float(l->bias.data.bytes + 4 * channel);
-    if (l->form != LINEAR_FLOAT && !grouped) ((float *)(void *)(shared + s->scale))[slot] = weight_scale(l, channel);
-    if (l->form == LINEAR_DYNAMIC)
+    if (!linear_is(l, LINEAR_FLOAT) && !grouped) ((float *)(void *)(shared + s->scale))[slot] = weight_scale(l, channel);
+    if (linear_is(l, LINEAR_DYNAMIC))
         ((int32_t *)(void *)(shared + s->weight_sum))[slot] = (int32_t)flat_load32(l->sum.data.bytes + 4 * channel);
 }
 
 void linear_prepare(const struct linear *l, const struct linear_scratch *s, uint8_t *shared, struct e8_requant *q)
 {
-    bool int8 = l->form == LINEAR_INT8;
+    bool int8 = linear_is(l, LINEAR_INT8);
     memset(shared, 0, s->zeros);
     memset(shared + s->zeros, int8 ? l->x.zero_point : 0, s->extra - s->zeros);
     for (size_t g = 0; g < l->groups; g++) {
@@ -254,15 +254,15 @@ static struct parts thread_parts(const struct linear_rows *job)
     const struct linear *l = job->l;
     struct parts p = {0};
     uint64_t total = 0, rows = linear_rows(job->taps), depth4 = size_div_up(l->depth, 4) * 4;
-    bool int8 = l->form == LINEAR_INT8;
+    bool int8 = linear_is(l, LINEAR_INT8);
     uint64_t edge = job->lines ? size_mul(window_edge_pixels(job->window, (size_t)rows), size_mul(l->depth, int8 ? 1 : sizeof(float))) : 0;
     p.pointers = place(&total, size_mul(size_mul(job->taps, rows), sizeof(void *)));
     p.kernel = place(&total, int8 ? E8_GEMM_S8_SCRATCH((uint64_t)l->depth) : 0);
     p.rows = place(&total, job->gather ? size_add(size_mul(rows, depth4), GATHER_SLACK) : 0);
     p.edge = place(&total, edge);
-    p.panel = place(&total, l->form == LINEAR_CODED ? size_mul(size_mul(panel_blocks(l), l->depth), E8_NR * sizeof(float)) : 0);
+    p.panel = place(&total, linear_is(l, LINEAR_CODED) ? size_mul(size_mul(panel_blocks(l), l->depth), E8_NR * sizeof(float)) : 0);
     p.scales =
-        place(&total, l->form == LINEAR_CODED && l->w.group ? size_mul(size_div_up(l->depth, l->w.group), E8_NR * sizeof(float)) : 0);
+        place(&total, linear_is(l, LINEAR_CODED) && l->w.group ? size_mul(size_div_up(l->depth, l->w.group), E8_NR * sizeof(float)) : 0);
     p.total = total;
     return p;
 }
@@ -290,7 +290,7 @@ static void point_at_rows(const struct tile *t)
 {
     const struct linear_rows *job = t->job;
     const void **out = tile_pointers(t);
-    size_t width = job->l->form == LINEAR_INT8 ? 1 : sizeof(float);
+    size_t width = linear_is(job->l, LINEAR_INT8) ? 1 : sizeof(float);
     const uint8_t *x = (const uint8_t *)job->l->x.address + t->group * job->segment * width;
     if (job->lines) {
         window_lines(job->window, x, job->row_bytes, job->zeros, t->scratch + t->parts.edge, t->row, t->rows, out, linear_rows(job->taps));
@@ -355,7 +355,7 @@ static void multiply_float(const struct tile *t, const float *w)
     const struct linear *l = job->l;
     size_t first = t->first_block * E8_NR, end = t->end_block * E8_NR;
     size_t column = t->group * l->channels + first, outputs = l->groups * l->channels, slot = t->group * l->padded + first;
-    bool scaled = l->form == LINEAR_CODED && l->w.scales.count <= outputs;
+    bool scaled = linear_is(l, LINEAR_CODED) && l->w.scales.count <= outputs;
     struct e8_gemm_f32 g = {
         .m = t->rows,
         .n = (end < l->channels ? end : l->channels) - first,
@@ -409,16 +409,16 @@ static const float *decode_panel(const struct tile *t)
 static void run_group(struct tile *t, size_t begin, size_t end, size_t first, size_t last)
 {
     const struct linear *l = t->job->l;
-    size_t each = l->form == LINEAR_CODED ? panel_blocks(l) : last - first, rows = linear_rows(t->job->taps);
+    size_t each = linear_is(l, LINEAR_CODED) ? panel_blocks(l) : last - first, rows = linear_rows(t->job->taps);
     for (size_t b = first; b < last; b += each) {
         t->first_block = b;
         t->end_block = b + each < last ? b + each : last;
         const float *w = (const float *)l->w.address + (t->group * l->padded + b * E8_NR) * l->depth;
-        if (l->form == LINEAR_CODED) w = decode_panel(t);
+        if (linear_is(l, LINEAR_CODED)) w = decode_panel(t);
         for (t->row = begin; t->row < end; t->row += rows) {
             t->rows = end - t->row < rows ? end - t->row : rows;
             point_at_rows(t);
-            if (l->form == LINEAR_INT8)
+            if (linear_is(l, LINEAR_INT8))
                 multiply_int8(t);
             else
                 multiply_float(t, w);
@@ -431,7 +431,7 @@ static bool split_by_channel(const struct linear_rows *job)
 {
     size_t blocks = blocks_of(job->l->channels);
     if (job->l->groups > 1 || blocks < job->tasks) return false;
-    return job->l->form == LINEAR_CODED || job->rows < linear_rows(job->taps) * job->tasks;
+    return linear_is(job->l, LINEAR_CODED) || job->rows < linear_rows(job->taps) * job->tasks;
 }
 
 static void rows_task(void *argument, uint32_t index)

@@ -41,6 +41,12 @@ struct linear {
     size_t depth;    /* K: values that one output sums */
 };
 
+/* Whether a run has this form; known at compile time where a pruned build holds the int8 form only. */
+static inline bool linear_is(const struct linear *l, enum linear_form form)
+{
+    return E8_LINEAR_HAS(E8_FORM_FLOAT) ? l->form == form : form == LINEAR_INT8;
+}
+
 /* Offsets in the shared scratch; each a multiple of 64. They fit a size_t once `total` has passed the model's limits. */
 struct linear_scratch {
     size_t init, multiplier, weight_sum, residual, bias, scale, zeros, extra;

@@ -170,7 +170,7 @@ static void task(void *argument, uint32_t index)
             size_t at = (row * (size_t)p->x.out + (size_t)ox) * (size_t)p->channels;
             size_t count = collect(j, image, (int32_t)(row % (size_t)p->y.out), ox, taps);
             float divisor = (float)(p->count_include_pad ? (size_t)p->y.kernel * (size_t)p->x.kernel : count);
-            if (width == 4)
+            if (E8_HAS(Pool2D, E8_FORM_FLOAT) && width == 4)
                 pool_f32(j, (const float *const *)(const void *)taps, count, divisor, (float *)j->out.address + at);
             else
                 pool_s8(j, (const int8_t *const *)(const void *)taps, count, divisor, (int8_t *)j->out.address + at, sums);

@@ -72,7 +72,7 @@ static void task(void *argument, uint32_t index)
         size_t at = row * j->length;
         const int8_t *x = (const int8_t *)j->in.address + at;
         int8_t *y = (int8_t *)j->out.address + at;
-        if (j->in.type == Type_FLOAT32)
+        if (E8_HAS(Softmax, E8_FORM_FLOAT) && j->in.type == Type_FLOAT32)
             j->run->kernels->softmax_f32((const float *)j->in.address + at, (float *)j->out.address + at, j->length, j->logarithm);
         else if (j->logarithm)
             log_row_s8(j, x, y);

@@ -65,13 +65,13 @@ static void task(void *argument, uint32_t index)
     const uint8_t *params = j->run->op.params;
     size_t begin, end;
     run_share((size_t)j->y.elements, 64, index, j->tasks, &begin, &end);
-    if (tensor_is_quantised(&j->x)) {
+    if (E8_HAS(Unary, E8_FORM_INT8) && tensor_is_quantised(&j->x)) {
         const int8_t *table = (const int8_t *)flat_vector_at(params, Unary_table).bytes;
         j->run->kernels->lookup((const int8_t *)j->x.address + begin, (int8_t *)j->y.address + begin, end - begin, table);
-    } else if (tensor_is_float(&j->x)) {
+    } else if (E8_HAS(Unary, E8_FORM_FLOAT) && tensor_is_float(&j->x)) {
         j->run->kernels->unary_f32(j->kind, flat_float(params, Unary_alpha, 0.0f), flat_float(params, Unary_beta, 0.0f),
                                    (const float *)j->x.address + begin, (float *)j->y.address + begin, end - begin);
-    } else {
+    } else if (E8_HAS(Unary, E8_FORM_INTEGER)) {
         integers(j, begin, end);
     }
 }
