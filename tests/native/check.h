@@ -20,7 +20,7 @@ enum fill { FILL_RANDOM, FILL_LOW, FILL_HIGH, FILL_ENDS, FILL_ZERO, FILL_SMALL, 
 struct context {
     const struct e8_kernels *reference, *kernels; /* kernels: the level under test */
     uint64_t random;
-    uint64_t cases;   /* how many to run per kernel */
+    uint64_t cases; /* how many to run per kernel */
     uint64_t compared;
     uint64_t failures;
     /* For --bench: the core's clock, and what it can do in a cycle (0: unknown). A byte counts when it is read and when it is written. */

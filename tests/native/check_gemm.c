@@ -121,10 +121,15 @@ static void check_gemm_s8(struct context *c)
         else
             memset(x.out[i], 0x55, bytes);
     }
-    snprintf(x.what, sizeof x.what, "m %zu n %zu taps %zu segment %zu fill %d residual %d", x.m, x.n, x.taps, x.segment, (int)fill,
-             residual);
+    uint8_t *limits = NULL;
+    if (c->kernels->weight_limits && draw(c) >> 62) {
+        limits = take(c, x.blocks * E8_GEMM_LIMITS(x.k));
+        c->kernels->weight_limits(x.w, x.blocks, x.k, limits);
+    }
+    snprintf(x.what, sizeof x.what, "m %zu n %zu taps %zu segment %zu fill %d residual %d limits %d", x.m, x.n, x.taps, x.segment,
+             (int)fill, residual, limits != NULL);
     for (int i = 0; i < 2; i++) {
-        struct e8_gemm_s8 g = {x.m, x.n, x.taps, x.segment, x.rows, x.a_stride, x.w, NULL, stride, x.out[i], stride, x.scratch};
+        struct e8_gemm_s8 g = {x.m, x.n, x.taps, x.segment, x.rows, x.a_stride, x.w, NULL, stride, x.out[i], stride, x.scratch, limits};
         if (residual) g.residual = in_place ? x.out[i] : x.residual;
         (i ? c->kernels : c->reference)->gemm_s8(&g, &x.q);
     }
@@ -278,6 +283,12 @@ static void call_s8(void *argument)
     b->k->gemm_s8(&b->g, &b->x.q);
 }
 
+static void call_limits(void *argument)
+{
+    const struct bench *b = argument;
+    b->k->weight_limits(b->x.w, b->x.blocks, b->x.k, (uint8_t *)(uintptr_t)b->g.limits);
+}
+
 static void call_s8s32(void *argument)
 {
     const struct bench *b = argument;
@@ -326,13 +337,23 @@ static void bench_layer(struct context *c, size_t i, bool relu)
         for (size_t r = 0; r < x->m; r++) x->rows[t * x->a_stride + r] = picture + (r + t / 3 * 20 + t % 3) * x->segment;
     x->scratch = aligned_alloc(64, (E8_GEMM_S8_SCRATCH(x->k) + 63) / 64 * 64);
     int32_t *out = malloc(x->m * x->n * 4);
-    b.g = (struct e8_gemm_s8){x->m, x->n, x->taps, x->segment, x->rows, x->a_stride, x->w, NULL, 0, (int8_t *)out, x->n, x->scratch};
+    b.g = (struct e8_gemm_s8){x->m, x->n, x->taps, x->segment, x->rows, x->a_stride, x->w, NULL, 0, (int8_t *)out, x->n, x->scratch, NULL};
     b.g32 =
         (struct e8_gemm_s8s32){x->m, x->n, x->taps, x->segment, x->rows, x->a_stride, x->w, x->init, x->weight_sum, out, x->n, x->scratch};
     double macs = (double)x->m * (double)x->n * (double)x->k;
     char name[80];
     snprintf(name, sizeof name, "gemm_s8 %s%s", LAYERS[i].name, relu ? ", after ReLU" : "");
     report_rate(c, name, macs, "MACs", c->limit_s8, time_call(call_s8, &b));
+    if (b.k->weight_limits) {
+        uint8_t *limits = malloc(x->blocks * E8_GEMM_LIMITS(x->k));
+        b.k->weight_limits(x->w, x->blocks, x->k, limits);
+        b.g.limits = limits;
+        snprintf(name, sizeof name, "gemm_s8 %s%s, limits", LAYERS[i].name, relu ? ", after ReLU" : "");
+        report_rate(c, name, macs, "MACs", c->limit_s8, time_call(call_s8, &b));
+        snprintf(name, sizeof name, "weight_limits %s", LAYERS[i].name);
+        if (relu) report_rate(c, name, (double)bytes, "bytes", c->limit_bytes, time_call(call_limits, &b));
+        free(limits);
+    }
     if (!relu) {
         snprintf(name, sizeof name, "gemm_s8s32 %s", LAYERS[i].name);
         report_rate(c, name, macs, "MACs", c->limit_s8, time_call(call_s8s32, &b));

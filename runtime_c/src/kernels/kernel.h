@@ -61,8 +61,17 @@ struct e8_gemm_s8 {
     size_t residual_stride;
     int8_t *out;
     size_t out_stride;
-    void *scratch; /* E8_GEMM_S8_SCRATCH(k) bytes, 64-byte aligned */
+    void *scratch;         /* E8_GEMM_S8_SCRATCH(k) bytes, 64-byte aligned */
+    const uint8_t *limits; /* what weight_limits found for w, or NULL; speed only */
 };
+
+/* What some level derives from the weights of a layer before it multiplies many rows with them: E8_GEMM_LIMITS(k) bytes for each
+ * block of 16 channels. */
+#if defined(__x86_64__)
+#define E8_GEMM_LIMITS(k) (40 * (((k) + 63) / 64))
+#else
+#define E8_GEMM_LIMITS(k) ((k)*0)
+#endif
 
 /* Raw accumulators: out[i * out_stride + c] = init[c] + sum, int32, for int8 MatMul of two activations and dynamic MatMul. */
 struct e8_gemm_s8s32 {
@@ -77,9 +86,15 @@ struct e8_gemm_s8s32 {
     void *scratch;
 };
 
-/* Rows that a kernel may copy to its scratch at a time, and the bytes per element it may use for that. */
+/* Scratch of the int8 matrix kernels. On x86-64: rows copied together (48, or as many fours of rows as fit 128 kB, at least one)
+ * and one more, the sums of 16 channels for each, and a byte for each four rows and 64 inputs. */
 #if defined(__x86_64__)
-#define E8_GEMM_S8_SCRATCH(k) (32 * (((k) + 31) / 32 * 32) + 64)
+#define E8_GEMM_PITCH(k) (((k) + 63) / 64 * 64 + 64)
+#define E8_GEMM_PANEL_ROWS(k)                                                                                                              \
+    (48 * E8_GEMM_PITCH(k) <= 131072 ? 48 : 4 * E8_GEMM_PITCH(k) <= 131072 ? 131072 / E8_GEMM_PITCH(k) / 4 * 4 : 4)
+#define E8_GEMM_S8_SCRATCH(k)                                                                                                              \
+    ((E8_GEMM_PANEL_ROWS(k) + 1) * E8_GEMM_PITCH(k) + E8_GEMM_PANEL_ROWS(k) * 64 +                                                         \
+     (E8_GEMM_PANEL_ROWS(k) / 4 + 1) * E8_GEMM_PITCH(k) / 64 + 64)
 #else
 #define E8_GEMM_S8_SCRATCH(k) (16 * (((k) + 31) / 32 * 32) + 64)
 #endif
@@ -205,6 +220,7 @@ struct e8_resize {
 struct e8_kernels {
     const char *level;
     void (*gemm_s8)(const struct e8_gemm_s8 *g, const struct e8_requant *q);
+    void (*weight_limits)(const int8_t *w, size_t blocks, size_t k, uint8_t *limits); /* NULL where gemm_s8 has no use for them */
     void (*gemm_s8s32)(const struct e8_gemm_s8s32 *g);
     void (*depthwise_s8)(const struct e8_depthwise_s8 *g, const struct e8_requant *q);
     void (*depthwise_image_s8)(const struct e8_depthwise_image *g, const struct e8_requant *q);

@@ -20,18 +20,18 @@
 #define E8_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* Constants of an epilogue, in registers. */
+/* Constants of an epilogue, in registers. `low` is applied to the codes: whatever lies below saturates at -128 before. */
 struct requant_avx2 {
-    __m256 lowest, highest; /* low and high less the zero point */
-    __m256i zero_point, residual_zero;
+    __m256 highest; /* high less the zero point */
+    __m256i zero, low, residual_zero;
 };
 
 AVX2_INLINE struct requant_avx2 requant_constants(const struct e8_requant *q)
 {
     struct requant_avx2 r = {
-        _mm256_set1_ps((float)(q->low - q->zero_point)),
         _mm256_set1_ps((float)(q->high - q->zero_point)),
-        _mm256_set1_epi32(q->zero_point),
+        _mm256_set1_epi16((int16_t)q->zero_point),
+        _mm256_set1_epi8((char)q->low),
         _mm256_set1_epi32(q->residual_zero),
     };
     return r;
@@ -50,12 +50,25 @@ AVX2_INLINE __m256i add_residual8(const struct requant_avx2 *r, const struct e8_
     return _mm256_add_epi32(acc, _mm256_cvtps_epi32(_mm256_mul_ps(value, _mm256_loadu_ps(q->residual_multiplier + c))));
 }
 
-/* Codes of 8 channels from c as int32. max and min keep the order of operands of requantise(), so NaN goes the same way. */
+/* Values of 8 channels from c, at most `high`, less the zero point. Values beyond int32 become INT32_MIN there, and only negative
+ * ones are left to do so. (A finite sum times a finite multiplier is no NaN.) */
 AVX2_INLINE __m256i requant8(const struct requant_avx2 *r, const struct e8_requant *q, __m256i acc, size_t c)
 {
     __m256 value = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(q->multiplier + c));
-    value = _mm256_min_ps(_mm256_max_ps(value, r->lowest), r->highest);
-    return _mm256_add_epi32(_mm256_cvtps_epi32(value), r->zero_point);
+    return _mm256_cvtps_epi32(_mm256_min_ps(value, r->highest));
+}
+
+/* 16 channels from c as int16 codes, in the order 0-3, 8-11, 4-7, 12-15. */
+AVX2_INLINE __m256i requant16(const struct requant_avx2 *r, const struct e8_requant *q, __m256i a, __m256i b, size_t c)
+{
+    return _mm256_adds_epi16(_mm256_packs_epi32(requant8(r, q, a, c), requant8(r, q, b, c + 8)), r->zero);
+}
+
+/* Two rows of such codes to 16 bytes each, one row in each half. */
+AVX2_INLINE __m256i join_rows(const struct requant_avx2 *r, __m256i first, __m256i second)
+{
+    __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    return _mm256_max_epi8(bytes, r->low);
 }
 
 /* Two vectors of 8 codes to 16 bytes; one vector to 8 bytes in the low half. */
@@ -114,17 +127,29 @@ static inline void look_up(int8_t *p, size_t count, const int8_t *table)
     for (size_t i = 0; i < count; i++) p[i] = table[p[i] + 128];
 }
 
-/* The epilogue of `columns` (1 to 16) channels from c for one row. `residual` may be NULL. */
-AVX2_INLINE void finish_row(const struct requant_avx2 *r, const struct e8_requant *q, __m256i a, __m256i b, size_t c, size_t columns,
-                            const int8_t *residual, int8_t *out)
+/* The epilogue of `columns` (1 to 16) channels from c for `rows` rows of sums. `residual` may be NULL. */
+AVX2_INLINE void finish_rows(const struct requant_avx2 *r, const struct e8_requant *q, __m256i acc[][2], int rows, size_t c, size_t columns,
+                             const int8_t *residual, size_t residual_stride, int8_t *out, size_t out_stride)
 {
     if (residual) {
-        __m128i bytes = load_bytes(residual, columns);
-        a = add_residual8(r, q, a, c, bytes);
-        b = add_residual8(r, q, b, c + 8, _mm_srli_si128(bytes, 8));
+        E8_UNROLL
+        for (int i = 0; i < rows; i++) {
+            __m128i bytes = load_bytes(residual + (size_t)i * residual_stride, columns);
+            acc[i][0] = add_residual8(r, q, acc[i][0], c, bytes);
+            acc[i][1] = add_residual8(r, q, acc[i][1], c + 8, _mm_srli_si128(bytes, 8));
+        }
     }
-    store_bytes(out, narrow16(requant8(r, q, a, c), requant8(r, q, b, c + 8)), columns);
-    if (q->table) look_up(out, columns, q->table);
+    E8_UNROLL
+    for (int i = 0; i < rows; i += 2) {
+        int8_t *to = out + (size_t)i * out_stride;
+        __m256i first = requant16(r, q, acc[i][0], acc[i][1], c);
+        __m256i bytes = join_rows(r, first, i + 1 < rows ? requant16(r, q, acc[i + 1][0], acc[i + 1][1], c) : first);
+        store_bytes(to, _mm256_castsi256_si128(bytes), columns);
+        if (q->table) look_up(to, columns, q->table);
+        if (i + 1 == rows) break;
+        store_bytes(to + out_stride, _mm256_extracti128_si256(bytes, 1), columns);
+        if (q->table) look_up(to + out_stride, columns, q->table);
+    }
 }
 
 #endif

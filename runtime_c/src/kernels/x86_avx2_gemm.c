@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * int8 matrix kernels for AVX2. gemm_s8 multiplies |a| (0 to 128) with w carrying the sign of a: vpmaddubsw then adds pairs of
- * at most 2 * 128 * 127 = 32512, which int16 holds. It needs weights above -128. gemm_s8s32 takes any bytes and widens both
- * sides to int16 for vpmaddwd. */
+ * int8 matrix kernels for AVX2. gemm_s8 for few rows (x86_avx2_bounded.c has the one for many) multiplies |a| (0 to 128) with w carrying
+ * the sign of a: vpmaddubsw then adds pairs of at most 2 * 128 * 127 = 32512, which int16 holds. It needs weights above -128. gemm_s8s32
+ * takes any bytes and widens both sides to int16 for vpmaddwd. */
 #include "x86_levels.h"
 
 #if defined(E8_KERNELS_AVX2)
@@ -68,16 +68,16 @@ AVX2_INLINE void tile_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q,
         acc[i][1] = _mm256_loadu_si256((const __m256i *)(const void *)(q->init + n + 8));
     }
     multiply(acc, rows, vectors, &s, first, w);
-    E8_UNROLL
-    for (int i = 0; i < rows; i++) {
-        size_t at = first + (size_t)i;
-        const int8_t *residual = g->residual ? g->residual + at * g->residual_stride + n : NULL;
-        finish_row(r, q, acc[i][0], acc[i][1], n, columns, residual, g->out + at * g->out_stride + n);
-    }
+    const int8_t *residual = g->residual ? g->residual + first * g->residual_stride + n : NULL;
+    finish_rows(r, q, acc, rows, n, columns, residual, g->residual_stride, g->out + first * g->out_stride + n, g->out_stride);
 }
 
 AVX2 static void gemm_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q)
 {
+    if (g->limits) {
+        e8_avx2_gemm_bounded(g, q);
+        return;
+    }
     size_t bytes = (g->taps * g->segment + 3) / 4 * 4 * E8_NR;
     struct requant_avx2 r = requant_constants(q);
     for (size_t n = 0; n < g->n; n += E8_NR) {
@@ -169,6 +169,7 @@ void e8_init_avx2(struct e8_kernels *k)
 {
     k->level = "avx2";
     e8_init_avx2_gemm(k);
+    e8_init_avx2_bounded(k);
     e8_init_avx2_float(k);
     e8_init_avx2_depthwise(k);
     e8_init_avx2_window(k);

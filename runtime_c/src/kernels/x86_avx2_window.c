@@ -35,7 +35,8 @@ AVX2_INLINE void pixel_s8(const struct e8_depthwise_s8 *g, const struct e8_requa
     __m256i first = _mm256_permute2x128_si256(acc[0], acc[1], 0x20), second = _mm256_permute2x128_si256(acc[0], acc[1], 0x31);
     first = _mm256_add_epi32(first, _mm256_loadu_si256((const __m256i *)(const void *)(q->init + c)));
     second = _mm256_add_epi32(second, _mm256_loadu_si256((const __m256i *)(const void *)(q->init + c + 8)));
-    finish_row(r, q, first, second, c, count, NULL, g->out + i * g->out_stride + c);
+    __m256i row[1][2] = {{first, second}};
+    finish_rows(r, q, row, 1, c, count, NULL, 0, g->out + i * g->out_stride + c, 0);
 }
 
 AVX2 static void depthwise_s8(const struct e8_depthwise_s8 *g, const struct e8_requant *q)

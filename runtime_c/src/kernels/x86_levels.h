@@ -10,16 +10,22 @@
 #endif
 
 struct e8_kernels;
+struct e8_gemm_s8;
+struct e8_requant;
 
 void e8_init_avx2(struct e8_kernels *k);
 
 /* Parts of e8_init_avx2. */
 void e8_init_avx2_gemm(struct e8_kernels *k);
+void e8_init_avx2_bounded(struct e8_kernels *k);
 void e8_init_avx2_float(struct e8_kernels *k);
 void e8_init_avx2_depthwise(struct e8_kernels *k);
 void e8_init_avx2_window(struct e8_kernels *k);
 void e8_init_avx2_elementwise(struct e8_kernels *k);
 void e8_init_avx2_unary(struct e8_kernels *k);
 void e8_init_avx2_rows(struct e8_kernels *k);
+
+/* gemm_s8 when weight limits are given. */
+void e8_avx2_gemm_bounded(const struct e8_gemm_s8 *g, const struct e8_requant *q);
 
 #endif

@@ -75,6 +75,7 @@ static e8_status run(const struct run *r)
     v.rows.zeros = r->shared + s.zeros;
     v.rows.bias = (const float *)(const void *)(r->shared + s.bias);
     v.rows.scale = (const float *)(const void *)(r->shared + s.scale);
+    v.rows.limits = r->shared + s.limits;
     linear_prepare(&v.l, &s, r->shared, &v.rows.q);
     linear_run_rows(&v.rows);
     return E8_OK;

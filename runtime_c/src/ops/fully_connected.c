@@ -205,6 +205,7 @@ static e8_status run(const struct run *r)
         .segment = l.depth,
         .bias = (const float *)(const void *)(r->shared + s.bias),
         .scale = (const float *)(const void *)(r->shared + s.scale),
+        .limits = r->shared + s.limits,
     };
     linear_prepare(&l, &s, r->shared, &job.q);
     if (linear_is(&l, LINEAR_DYNAMIC))

@@ -133,6 +133,7 @@ struct linear_scratch linear_scratch_layout(const struct linear *l, uint64_t zer
     s.residual = place(&total, int8 && l->has_residual ? array : 0);
     s.bias = place(&total, !int8 && l->has_bias ? array : 0);
     s.scale = place(&total, linear_is(l, LINEAR_CODED) || linear_is(l, LINEAR_DYNAMIC) ? array : 0);
+    s.limits = place(&total, int8 ? size_mul(l->groups * (l->padded / E8_NR), E8_GEMM_LIMITS((uint64_t)l->depth)) : 0);
     s.zeros = place(&total, size_mul(zeros, int8 ? 1 : 4));
     s.extra = place(&total, extra);
     s.total = total;
@@ -190,7 +191,7 @@ static void prepare_float(const struct linear *l, const struct linear_scratch *s
 void linear_prepare(const struct linear *l, const struct linear_scratch *s, uint8_t *shared, struct e8_requant *q)
 {
     bool int8 = linear_is(l, LINEAR_INT8);
-    memset(shared, 0, s->zeros);
+    memset(shared, 0, s->limits);
     memset(shared + s->zeros, int8 ? l->x.zero_point : 0, s->extra - s->zeros);
     for (size_t g = 0; g < l->groups; g++) {
         for (size_t c = 0; c < l->channels; c++) {
@@ -345,6 +346,7 @@ static void multiply_int8(const struct tile *t)
         .out = (int8_t *)l->y.address + t->row * outputs + column,
         .out_stride = outputs,
         .scratch = t->scratch + t->parts.kernel,
+        .limits = job->limits ? job->limits + (t->group * l->padded + first) / E8_NR * E8_GEMM_LIMITS(l->depth) : NULL,
     };
     job->run->kernels->gemm_s8(&g, &q);
 }
@@ -451,9 +453,33 @@ static void rows_task(void *argument, uint32_t index)
     for (t.group = 0; t.group < l->groups; t.group++) run_group(&t, begin, end, first, last);
 }
 
+/* Bounds of the weights, which some level's kernel derives once for all rows. Worth it for many rows, each with much work. */
+static bool wants_limits(const struct linear_rows *job)
+{
+    const struct linear *l = job->l;
+    return linear_is(l, LINEAR_INT8) && job->run->kernels->weight_limits && job->rows >= 32 && l->depth >= 48 && l->channels >= 24;
+}
+
+static void limits_task(void *argument, uint32_t index)
+{
+    const struct linear_rows *job = argument;
+    const struct linear *l = job->l;
+    size_t block_bytes = (l->depth + 3) / 4 * (4 * E8_NR), begin, end;
+    run_share(l->groups * (l->padded / E8_NR), 1, index, job->tasks, &begin, &end);
+    job->run->kernels->weight_limits((const int8_t *)l->w.data.bytes + begin * block_bytes, end - begin, l->depth,
+                                     job->limits + begin * E8_GEMM_LIMITS(l->depth));
+}
+
 void linear_run_rows(struct linear_rows *job)
 {
     const struct linear *l = job->l;
+    if (wants_limits(job)) {
+        uint64_t blocks = l->groups * (l->padded / E8_NR);
+        job->tasks = run_tasks(job->run, blocks * l->depth * E8_NR, blocks);
+        run_parallel(job->run, limits_task, job, job->tasks);
+    } else {
+        job->limits = NULL;
+    }
     uint64_t work = (uint64_t)job->rows * l->groups * l->channels * l->depth;
     uint64_t units = blocks_of(job->rows) + blocks_of(l->channels);
     job->tasks = run_tasks(job->run, work, units);

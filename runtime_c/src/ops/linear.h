@@ -49,7 +49,7 @@ static inline bool linear_is(const struct linear *l, enum linear_form form)
 
 /* Offsets in the shared scratch; each a multiple of 64. They fit a size_t once `total` has passed the model's limits. */
 struct linear_scratch {
-    size_t init, multiplier, weight_sum, residual, bias, scale, zeros, extra;
+    size_t init, multiplier, weight_sum, residual, bias, scale, limits, zeros, extra;
     uint64_t total;
 };
 
@@ -86,6 +86,7 @@ struct linear_rows {
     const void *zeros;
     struct e8_requant q;
     const float *bias, *scale; /* padded, for the float forms */
+    uint8_t *limits;           /* room for the weight limits of all groups, int8 */
     uint32_t tasks;
 };
 
