@@ -70,7 +70,7 @@ struct e8_gemm_s8 {
 #if defined(__x86_64__)
 #define E8_GEMM_LIMITS(k) (40 * (((k) + 63) / 64))
 #else
-#define E8_GEMM_LIMITS(k) ((k)*0)
+#define E8_GEMM_LIMITS(k) ((k) * 0)
 #endif
 
 /* Raw accumulators: out[i * out_stride + c] = init[c] + sum, int32, for int8 MatMul of two activations and dynamic MatMul. */
