@@ -100,6 +100,67 @@ static void draw_requant(struct context *c, struct matrix *x, bool residual)
     if (between(c, 0, 7) == 0) x->q.table = x->table;
 }
 
+/* Sums of positive (sign 1) or negative (-1) weights in one int16 of a step: pair p of channel j. */
+static int32_t pair_sum(const int8_t *w, size_t step, size_t j, size_t p, int sign)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < 2; i++) {
+        int32_t v = sign * w[64 * step + 4 * j + 2 * p + i];
+        if (v > 0) sum += v;
+    }
+    return sum;
+}
+
+/* What x86_avx2_bounded.c derives from the `steps` steps of a chunk: for 1, 2 and 4 steps added together the largest input whose
+ * products fit int16, then the sums of the weights. */
+static void limits_of_chunk(const int8_t *w, size_t steps, uint8_t *limits)
+{
+    size_t apart = steps == 16 ? 4 : 1;
+    int32_t most[3] = {0};
+    for (size_t i = 0; i < 16 * 2 * 2; i++) {
+        size_t j = i / 4, p = i / 2 % 2;
+        int sign = i % 2 ? -1 : 1;
+        for (size_t group = 0; group < steps; group += 4) {
+            int32_t part[4], together;
+            for (size_t s = 0; s < 4; s++) {
+                size_t step = (apart == 4 ? group / 4 : group) + s * apart;
+                part[s] = step < steps ? pair_sum(w, step, j, p, sign) : 0;
+                if (part[s] > most[0]) most[0] = part[s];
+            }
+            for (size_t s = 0; s < 4; s += 2)
+                if (part[s] + part[s + 1] > most[1]) most[1] = part[s] + part[s + 1];
+            together = part[0] + part[1] + part[2] + part[3];
+            if (together > most[2]) most[2] = together;
+        }
+    }
+    memset(limits, 0, 8);
+    for (size_t i = 0; i < 3; i++) limits[i] = (uint8_t)(most[i] == 0 || 32767 / most[i] > 255 ? 255 : 32767 / most[i]);
+    for (size_t j = 0; j < 16; j++) {
+        int16_t sum = 0;
+        for (size_t s = 0; s < 4 * steps; s++) sum = (int16_t)(sum + w[64 * (s / 4) + 4 * j + s % 4]);
+        memcpy(limits + 8 + 2 * j, &sum, 2);
+    }
+}
+
+/* The level derives what its gemm_s8 reads; the reference has no use for it. */
+static void check_limits_of_weights(struct context *c)
+{
+    struct matrix x;
+    if (!c->kernels->weight_limits) return;
+    draw_sizes(c, &x);
+    draw_weights(c, &x, false, (enum fill)between(c, 0, FILL_COUNT - 1));
+    size_t bytes = x.blocks * E8_GEMM_LIMITS(x.k), k4 = (x.k + 3) / 4;
+    uint8_t *expected = take(c, bytes), *got = take(c, bytes), *to = expected;
+    for (size_t b = 0; b < x.blocks; b++)
+        for (size_t s = 0; s < k4; s += 16, to += E8_GEMM_LIMITS(64))
+            limits_of_chunk(x.w + (b * k4 + s) * 64, k4 - s < 16 ? k4 - s : 16, to);
+    memset(got, 0, bytes);
+    c->kernels->weight_limits(x.w, x.blocks, x.k, got);
+    snprintf(x.what, sizeof x.what, "n %zu k %zu", x.n, x.k);
+    expect_same(c, "weight_limits", expected, got, bytes, x.what);
+    release();
+}
+
 static void check_gemm_s8(struct context *c)
 {
     struct matrix x;
@@ -249,6 +310,7 @@ static void check(struct context *c)
 {
     for (uint64_t i = 0; i < c->cases; i++) {
         check_gemm_s8(c);
+        check_limits_of_weights(c);
         check_gemm_s8s32(c);
         check_gemm_f32(c);
         check_decode(c);
