@@ -28,7 +28,7 @@ from .quant.assemble import file_with
 from .quant.corrections import CORRECTIONS, Improved, Step, improve
 from .quant.evaluation import Goal, goal_of
 from .quant.reach import hold_out
-from .quant.scheme import Decision, Scheme
+from .quant.scheme import CODED, Decision, Scheme
 from .quant.search import search_levels
 from .report.layers import feeds, real
 from .report.page import report_suffix
@@ -54,7 +54,7 @@ class Report:
         data: its bytes.
         decisions: how each node runs and why.
         samples: calibration samples used.
-        macs, int8_macs: multiply-accumulates of a run, and of these in int8.
+        macs, int8_macs, int16_macs: multiply-accumulates of a run, and of these in int8 and int16.
         arena_bytes: memory that a session with one thread needs.
         accuracy: per output: cosine and SQNR in dB against the float model on the first samples; empty without samples.
         device: what the profile of `device` says: fit, predicted latency, warnings.
@@ -71,6 +71,7 @@ class Report:
     samples: int = 0
     macs: int = 0
     int8_macs: int = 0
+    int16_macs: int = 0
     arena_bytes: int = 0
     accuracy: dict[str, dict[str, float]] = field(default_factory=dict)
     corrections: list[dict[str, Any]] = field(default_factory=list)
@@ -78,12 +79,16 @@ class Report:
     device: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def _share(self, kind: str) -> str:
+        return f"{100 * getattr(self, f'{kind}_macs') / max(1, self.macs):.1f} %"
+
     def __str__(self) -> str:
         """The report as text."""
+        wide = [d for d in self.decisions if d.domain == "int16"]
         lines = [
             f"{self.output or 'model'}: {len(self.data):,} bytes ({self.quant}); ONNX {self.onnx_bytes:,} bytes",
             f"memory: {self.arena_bytes:,} bytes of arena for one thread",
-            f"work: {self.macs:,} MACs, {100 * self.int8_macs / max(1, self.macs):.1f} % of them in int8",
+            f"work: {self.macs:,} MACs, {self._share('int8')} of them in int8" + (f", {self._share('int16')} in int16" if wide else ""),
         ]
         if self.samples:
             lines.append(f"calibrated on {self.samples} samples")
@@ -91,10 +96,13 @@ class Report:
         lines += [f"{key}: {value}" for key, value in self.search.items() if key != "layers"]
         lines += [f"output {name}: cosine {a['cosine']:.6f}, SQNR {a['sqnr']:.1f} dB against float" for name, a in self.accuracy.items()]
         if self.quant in ("full", "dynamic"):
-            other = [d for d in self.decisions if d.domain not in ("int8", "dynamic") and (self.quant == "full" or d.domain == "weight")]
-            lines += [f"not int8: {d.op} {d.node}: {d.reason}" for d in other[:20]]
+            quantised = {*CODED, "dynamic"}
+            other = [d for d in self.decisions if d.domain not in quantised and (self.quant == "full" or d.domain == "weight")]
+            if wide:
+                lines.append(f"int16: {len(wide)} of {len(self.decisions)} operators")
+            lines += [f"not quantised: {d.op} {d.node}: {d.reason}" for d in other[:20]]
             if len(other) > 20:
-                lines.append(f"not int8: {len(other) - 20} more; see the report file")
+                lines.append(f"not quantised: {len(other) - 20} more; see the report file")
         return "\n".join([*lines, *self.device, *(f"warning: {text}" for text in self.warnings)])
 
 
@@ -146,10 +154,12 @@ def compare(reference: bytes, other: bytes, samples: Iterable[Sample], *, thread
     return {name: {"cosine": _cosine(a, b), "sqnr": _sqnr(a, b)} for name, (a, b) in joined.items()}
 
 
-def _int8_macs(model: Model) -> int:
+def _coded_macs(model: Model, width: int) -> int:
+    """Multiply-accumulates of the operators that write codes of ``width`` bytes; dynamic ones count as int8."""
     tensors, dynamic = model.tensors, set(model.metadata.get("dynamic", []))
-    coded = {op.index for op in model.ops if tensors[op.outputs[0]].dtype.kind == "i" and tensors[op.outputs[0]].scale > 0}
-    return sum(op.macs for op in model.ops if op.index in coded or op.name in dynamic)
+    outputs = {op.index: tensors[op.outputs[0]] for op in model.ops}
+    coded = {i for i, t in outputs.items() if t.dtype.kind == "i" and t.dtype.itemsize == width and t.scale > 0}
+    return sum(op.macs for op in model.ops if op.index in coded or (width == 1 and op.name in dynamic))
 
 
 def _corrected(
@@ -254,6 +264,8 @@ def convert(
     min_channels: int = 0,
     skip: Sequence[str] = (),
     io: str = "float32",
+    activations: str = "int8",
+    int16: Sequence[str] = (),
     device: str | None = None,
     corrections: Sequence[str] = CORRECTIONS,
     calibratable: bool = True,
@@ -288,8 +300,11 @@ def convert(
         group: inputs that share a weight scale, 0 = one scale per output channel.
         min_elements, min_channels: weights with no more elements or output channels than this stay float with ``quant="weight"``.
         skip: nodes that stay float: names, ``type:Conv2D``, ``re:expression``.
-        io: ``"int8"`` leaves the model's inputs and outputs as codes; ``"uint8"`` lets picture inputs be uint8 ``[N, H, W, C]``, with
-            the mean and std of ``preprocess`` inside the file.
+        io: ``"int8"`` or ``"int16"`` leaves the model's inputs and outputs of that type as codes; ``"uint8"`` lets picture inputs be
+            uint8 ``[N, H, W, C]``, with mean and standard deviation from ``preprocess`` inside the file.
+        activations: ``"int8"`` or ``"int16"``, the type of quantised activations; operators without an int16 form stay float then.
+        int16: nodes whose activations take int16 where ``activations`` is int8: as ``skip``, or ``tensor:NAME`` for the nodes that write
+            and read a tensor.
         device: name of a profile in devices/: the model must fit it; its latency is predicted.
         corrections: which of `quant.corrections.CORRECTIONS` to try; each is kept where it helps on held-out samples.
         calibratable: a weights-quantised file can be calibrated later, on the device.
@@ -318,6 +333,13 @@ def convert(
     if target == "ascend310":
         from .targets.ascend310 import convert_ascend310
 
+        if activations != "int8" or int16:
+            raise ConvertError(
+                "the Ascend 310 computes quantised layers in int8",
+                rule="quant.activations",
+                where="--int16" if int16 else "--activations",
+                hint="Leave it out",
+            )
         options: dict[str, Any] = {"calibration": calibration, "input_shape": input_shape, "preprocess": preprocess, "skip": skip}
         options.update(target_options, max_samples=max_samples, quiet=quiet)
         return cast(Report, convert_ascend310(model, output or ".", **options))
@@ -337,6 +359,8 @@ def convert(
         min_channels=min_channels,
         skip=tuple(skip),
         io="float32" if io == "uint8" else io,
+        activations=activations,
+        int16=tuple(int16),
         calibratable=weight and calibratable and bits == 8 and not group,
     )
     if output is not None and not Path(output).parent.is_dir():
@@ -381,7 +405,8 @@ def convert(
         samples=count,
         corrections=[{"name": s.name, "state": "kept" if s.kept else "not kept", "before": s.before, "after": s.after} for s in steps],
         macs=opened.macs,
-        int8_macs=_int8_macs(opened),
+        int8_macs=_coded_macs(opened, 1),
+        int16_macs=_coded_macs(opened, 2),
         arena_bytes=opened.arena_bytes(1),
         warnings=list(graph.metadata.get("warnings", [])),
     )

@@ -17,6 +17,7 @@ from .errors import ConvertError
 from .quant.configs import parse_arguments
 from .quant.corrections import CORRECTIONS
 from .quant.evaluation import METRICS
+from .quant.scheme import ACTIVATIONS
 
 __all__ = ["convert_main", "host_main"]
 
@@ -59,8 +60,8 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--io",
         default="float32",
-        choices=["float32", "int8", "uint8"],
-        help="int8: inputs and outputs are codes; uint8: the model takes pictures [N, H, W, C] and normalises them itself",
+        choices=["float32", "int8", "int16", "uint8"],
+        help="int8, int16: inputs and outputs of that type are codes; uint8: the model takes pictures [N, H, W, C], normalises them itself",
     )
     parser.add_argument("--threads", type=int, default=2, help="for the calibration runs (default 2)")
     parser.add_argument("--report", help="write a report: .html (with the plots) or .json")
@@ -118,6 +119,10 @@ def _add_quantiser(parser: argparse.ArgumentParser) -> None:
         default=every,
         dest="corrections",
         help="none, as on the device",
+    )
+    quant.add_argument("--activations", default="int8", choices=list(ACTIVATIONS), help="type of quantised activations (default int8)")
+    quant.add_argument(
+        "--int16", action="append", default=[], help="node with int16 activations: NAME, type:Conv2D, re:EXPRESSION or tensor:NAME"
     )
     quant.add_argument("--bits", type=int, default=8, help="width of weights, 1 to 16 with --quant weight")
     quant.add_argument(
@@ -183,6 +188,8 @@ def _convert(arguments: argparse.Namespace) -> int:
         skip=arguments.skip,
         corrections=[name for name in arguments.corrections.split(",") if name],
         io=arguments.io,
+        activations=arguments.activations,
+        int16=arguments.int16,
         device=arguments.device,
         max_samples=arguments.samples,
         max_drop=arguments.max_drop,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .graph import DType, Node, Tensor
-from .ops.base import Array, Value, requantise
+from .ops.base import Array, Value, code_limits, requantise
 
 __all__ = [
     "DEPTH_LIMIT",
@@ -17,6 +17,7 @@ __all__ = [
     "code_bits",
     "convolution_inputs",
     "finish_int8",
+    "finish_int16",
     "fused_multiply_add",
     "pack_codes",
     "pack_matrix",
@@ -150,17 +151,15 @@ def clamp_float(x: Array, node: Node) -> Array:
     return np.clip(x, np.float32(low), np.float32(high)).astype(np.float32)
 
 
-def _code_of(real: float, scale: np.float32, zero: int) -> int:
-    value = np.float32(np.clip(np.float32(real) / scale, np.float32(-128 - zero), np.float32(127 - zero)))
-    return int(np.rint(value)) + zero
+def _code_of(real: float, out: Tensor) -> int:
+    assert out.scale is not None
+    low, high = (np.float32(limit - out.zero_point) for limit in code_limits(out))
+    return int(np.rint(np.float32(np.clip(np.float32(real) / np.float32(out.scale[0]), low, high)))) + out.zero_point
 
 
 def code_bounds(node: Node, out: Tensor) -> tuple[int, int]:
     """Codes of act_min and act_max on the output's scale."""
-    assert out.scale is not None
-    scale = np.float32(out.scale[0])
-    low = _code_of(node.params.get("act_min", -np.inf), scale, out.zero_point)
-    return low, _code_of(node.params.get("act_max", np.inf), scale, out.zero_point)
+    return _code_of(node.params.get("act_min", -np.inf), out), _code_of(node.params.get("act_max", np.inf), out)
 
 
 def finish_int8(
@@ -202,3 +201,23 @@ def finish_int8(
         acc = acc + np.clip(np.rint(step).astype(np.float64), -2147483520, 2147483520).astype(np.int64)
     low, high = code_bounds(node, out)
     return requantise(acc.astype(np.int32), scale / np.float32(out.scale[0]), out.zero_point, low, high)
+
+
+def finish_int16(node: Node, sums: Array, x: Value, weights: Value, bias: Array | None, residual: Value | None, out: Tensor) -> Array:
+    """From exact sums of code * weight code to int16 outputs, by the rules of runtime_c/src/ops/linear.h; arguments as `finish_int8`."""
+    assert x.scale is not None
+    assert weights.scale is not None
+    assert out.scale is not None
+    channels = sums.shape[-1]
+    scale = np.float32(x.scale[0]) * np.broadcast_to(np.asarray(weights.scale, np.float32).reshape(-1), (channels,))
+    acc = np.rint(sums).astype(np.int64)
+    if bias is not None:
+        with np.errstate(over="ignore"):
+            start = (bias.astype(np.float32) / scale).astype(np.float64)
+        acc = acc + np.rint(np.clip(start, -(2.0**50), 2.0**50)).astype(np.int64)
+    if residual is not None:
+        assert residual.scale is not None
+        factor = np.minimum(np.float32(residual.scale[0]) / scale, np.float32(2.0**34))
+        acc = acc + np.rint((residual.array.astype(np.float32) * factor).astype(np.float64)).astype(np.int64)
+    low, high = code_bounds(node, out)
+    return requantise(acc, scale / np.float32(out.scale[0]), 0, low, high, DType.INT16)

@@ -75,7 +75,8 @@ def test_bench_inspect_verify(model: Path, tmp_path: Path) -> None:
     assert "valid" in done.stdout
 
 
-def test_calibration_on_the_device_gives_the_hosts_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("activations", ["int8", "int16"])
+def test_calibration_on_the_device_gives_the_hosts_file(tmp_path: Path, activations: str) -> None:
     samples = tmp_path / "samples"
     samples.mkdir()
     with np.load(DEMO / "calibration.npz") as archive:
@@ -83,6 +84,7 @@ def test_calibration_on_the_device_gives_the_hosts_file(tmp_path: Path) -> None:
     for i, picture in enumerate(pictures):
         np.save(samples / f"{i:03}.npy", picture[None])
     plain = ["--no-corrections"] if "--no-corrections" in run(CONVERT, "--help").stdout else []
+    plain += ["--activations", activations]
     assert run(CONVERT, NETWORK, "-o", tmp_path / "weight.e8", "--quant", "weight", *plain).returncode == 0
     assert run(CONVERT, NETWORK, "-o", tmp_path / "host.e8", "--calibration", samples, *plain).returncode == 0
     done = run(EDGE8, "calibrate", tmp_path / "weight.e8", samples, "-o", tmp_path / "device.e8")

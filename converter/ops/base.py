@@ -12,13 +12,13 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..graph import DType, Graph, Node, Tensor
+from ..graph import DType, Graph, Node, Tensor, numpy_dtype
 
 __all__ = [
     "Array",
@@ -26,7 +26,9 @@ __all__ = [
     "Quantisation",
     "Scales",
     "Value",
+    "code_limits",
     "import_handlers",
+    "int16_codes",
     "onnx_op",
     "operators",
     "register",
@@ -83,16 +85,25 @@ def rne(x: Array) -> Array:
     return np.rint(np.asarray(x, np.float32)).astype(np.int32)
 
 
-def requantise(acc: Array, multiplier: Array | np.float32, zero_point: int, low: int = -128, high: int = 127) -> Array:
-    """The one requantisation rule: ``clamp(rne(float32(acc) * multiplier) + zero_point, low, high)`` as int8.
+def code_limits(tensor: Tensor) -> tuple[int, int]:
+    """Lowest and highest code of an activation: int8 -128 to 127, int16 symmetric."""
+    return (-32767, 32767) if tensor.dtype is DType.INT16 else (-128, 127)
+
+
+def requantise(
+    acc: Array, multiplier: Array | np.float32, zero_point: int, low: int = -128, high: int = 127, dtype: DType = DType.INT8
+) -> Array:
+    """The one requantisation rule: ``clamp(rne(float32(acc) * multiplier) + zero_point, low, high)`` as ``dtype``.
 
     Args:
-        acc: int32.
+        acc: int32, or int64 (int16 outputs).
         multiplier: float32, a scalar or one per element of the last axis.
+        zero_point, low, high: codes.
+        dtype: INT8 or INT16.
     """
     value = acc.astype(np.float32) * np.asarray(multiplier, np.float32)
     value = np.clip(value, np.float32(low - zero_point), np.float32(high - zero_point))
-    return (rne(value) + np.int32(zero_point)).astype(np.int8)
+    return (rne(value) + np.int32(zero_point)).astype(numpy_dtype(dtype))
 
 
 class Operator(ABC):
@@ -102,6 +113,8 @@ class Operator(ABC):
     """
 
     table: ClassVar[str]
+    int16: ClassVar[bool] = False
+    """Whether the runtime has an int16 form wherever it has an int8 one."""
 
     @abstractmethod
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
@@ -115,9 +128,23 @@ class Operator(ABC):
         """The int8 form of this node; by default none."""
         return Quantisation(Scales.FLOAT, reason=f"{self.table} has no int8 form")
 
+    def int16_quantisation(self, node: Node, graph: Graph) -> Quantisation:
+        """The int16 form of this node: as the int8 one, where the operator has it."""
+        form = self.quantisation(node, graph)
+        if self.int16 or form.scales is Scales.FLOAT:
+            return form
+        return Quantisation(Scales.FLOAT, reason=f"{self.table} has no int16 form")
+
     def int8_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
         """Int8 result in numpy, bit for bit the runtime's; ``outputs`` carry scale and zero point."""
         raise ValueError(f"{self.table} has no int8 form")
+
+    def int16_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
+        """Int16 result in numpy, bit for bit the runtime's: Dequantize, the float form and Quantize, unless an operator overrides it.
+        Codes that only move come out as they were."""
+        plain = [replace(t, dtype=DType.FLOAT32, scale=None) if t.dtype is DType.INT16 else t for t in outputs]
+        results = self.reference(node, [None if v is None else v.real() for v in inputs], plain)
+        return [int16_codes(y, t) if t.dtype is DType.INT16 else y for y, t in zip(results, outputs, strict=True)]
 
     def macs(self, node: Node, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> int:
         """Multiply-accumulates (or element operations), as the runtime counts them."""
@@ -131,6 +158,16 @@ class Operator(ABC):
     def finish(self, node: Node, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> dict[str, Any]:
         """Parameters that depend on scales (int8 tables): merged into the node's when the file is written."""
         return {}
+
+
+def int16_codes(x: Array, tensor: Tensor) -> Array:
+    """Real numbers as codes of an INT16 tensor: ``clamp(rne(x * (1 / scale)), -32767, 32767)``; NaN gives the lowest code."""
+    assert tensor.scale is not None
+    with np.errstate(all="ignore"):
+        value = np.asarray(x, np.float32) * (np.float32(1) / np.float32(tensor.scale[0]))
+    low, high = code_limits(tensor)
+    value = np.where(value > np.float32(low), value, np.float32(low))
+    return rne(np.where(value < np.float32(high), value, np.float32(high))).astype(np.int16)
 
 
 Handler = Callable[[Any], None]

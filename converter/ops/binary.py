@@ -140,6 +140,7 @@ class Binary(Operator):
     """Elementwise function of two tensors."""
 
     table = "Binary"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """The broadcast shape; comparisons and logic give BOOL."""

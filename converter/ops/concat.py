@@ -20,6 +20,7 @@ class Concat(Operator):
     """Joining along an axis."""
 
     table = "Concat"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """The first input's shape with the axis summed."""
@@ -49,6 +50,8 @@ class Concat(Operator):
     def int8_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
         """The codes, joined."""
         return self.reference(node, [None if x is None else x.array for x in inputs], outputs)
+
+    int16_reference = int8_reference
 
 
 @onnx_op("Concat")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import DType, Graph, Node, Tensor
-from ..linear import DEPTH_LIMIT, clamp_float, code_bits, convolution_inputs, finish_int8, pack_matrix, unpack_matrix
+from ..linear import DEPTH_LIMIT, clamp_float, code_bits, convolution_inputs, finish_int8, finish_int16, pack_matrix, unpack_matrix
 from ..window import import_window, taps, window_of
 from .base import Array, Operator, Quantisation, Scales, Value, onnx_op, register
 from .binary import BinaryKind
@@ -35,6 +35,7 @@ def conv_sums(x: Array, weights: Array, node: Node) -> Array:
 class Conv2D(Operator):
     """Inputs: x [N,H,W,C], weights [O,KH,KW,C/group], bias [O], weight_sum [O], residual [N,OH,OW,O]; the last three may be absent."""
 
+    int16 = True
     table = "Conv2D"
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
@@ -70,6 +71,13 @@ class Conv2D(Operator):
         sums = conv_sums(x.array.astype(np.int32) - x.zero_point, w.array, node)
         depth = int(np.prod(w.array.shape[1:]))
         return [finish_int8(node, sums, x, w, None if bias is None else bias.array, residual, outputs[0], depth)]
+
+    def int16_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
+        """The rules of runtime_c/src/ops/linear.h."""
+        x, w, bias, _, residual = [*inputs, None, None, None][:5]
+        assert x is not None
+        assert w is not None
+        return [finish_int16(node, conv_sums(x.array, w.array, node), x, w, None if bias is None else bias.array, residual, outputs[0])]
 
     def macs(self, node: Node, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> int:
         """Output elements times the products of each."""

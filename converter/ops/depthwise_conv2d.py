@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..graph import DType, Graph, Node, Tensor
-from ..linear import ROWS, check_bias, clamp_float, code_bits, finish_int8, pack_codes, unpack_codes
+from ..linear import ROWS, check_bias, clamp_float, code_bits, finish_int8, finish_int16, pack_codes, unpack_codes
 from ..window import taps, window_of
 from .base import Array, Operator, Quantisation, Scales, Value, register
 
@@ -35,6 +35,7 @@ def _padded(channels: int) -> int:
 class DepthwiseConv2D(Operator):
     """Inputs: x [N,H,W,C], weights [KH,KW,C*multiplier], bias [C*multiplier] or absent, weight_sum int32 or absent."""
 
+    int16 = True
     table = "DepthwiseConv2D"
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
@@ -71,6 +72,13 @@ class DepthwiseConv2D(Operator):
         sums = _sums(x.array.astype(np.int32) - x.zero_point, w.array, node)
         depth = w.array.shape[0] * w.array.shape[1]
         return [finish_int8(node, sums, x, w, None if bias is None else bias.array, None, outputs[0], depth)]
+
+    def int16_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
+        """The rules of runtime_c/src/ops/linear.h."""
+        x, w, bias = [*inputs, None][:3]
+        assert x is not None
+        assert w is not None
+        return [finish_int16(node, _sums(x.array, w.array, node), x, w, None if bias is None else bias.array, None, outputs[0])]
 
     def macs(self, node: Node, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> int:
         """Output elements times kernel positions."""

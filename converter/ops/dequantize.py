@@ -40,3 +40,5 @@ class Dequantize(Operator):
         (x,) = inputs
         assert x is not None
         return [x.real()]
+
+    int16_reference = int8_reference

@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 
 from ..graph import DType, Graph, Node, Tensor
-from ..linear import DEPTH_LIMIT, check_bias, clamp_float, code_bits, finish_int8, fused_multiply_add, pack_matrix, unpack_matrix
+from ..linear import (
+    DEPTH_LIMIT,
+    check_bias,
+    clamp_float,
+    code_bits,
+    finish_int8,
+    finish_int16,
+    fused_multiply_add,
+    pack_matrix,
+    unpack_matrix,
+)
 from .base import Array, Operator, Quantisation, Scales, Value, onnx_op, register
 from .binary import BinaryKind
 
@@ -20,6 +30,7 @@ __all__ = ["FullyConnected"]
 class FullyConnected(Operator):
     """Inputs: x [...,K], weights [O,K], bias [O], weight_sum int32 [O], residual [...,O]; the last three may be absent."""
 
+    int16 = True
     table = "FullyConnected"
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
@@ -70,6 +81,14 @@ class FullyConnected(Operator):
         codes = x.array.astype(np.float64) - x.zero_point
         sums = np.matmul(codes, w.array.astype(np.float64).T)
         return [finish_int8(node, sums, x, w, None if bias is None else bias.array, residual, outputs[0], w.array.shape[1])]
+
+    def int16_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
+        """The rules of runtime_c/src/ops/linear.h."""
+        x, w, bias, _, residual = [*inputs, None, None, None][:5]
+        assert x is not None
+        assert w is not None
+        sums = np.matmul(x.array.astype(np.float64), w.array.astype(np.float64).T)
+        return [finish_int16(node, sums, x, w, None if bias is None else bias.array, residual, outputs[0])]
 
     def macs(self, node: Node, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> int:
         """Output elements times K."""

@@ -20,6 +20,7 @@ class Gather(Operator):
     """Picking by index."""
 
     table = "Gather"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """The axis is replaced by the shape of the indices."""
@@ -62,6 +63,8 @@ class Gather(Operator):
         if outputs[0].dtype is DType.FLOAT32 and x.scale is not None:
             table = table.astype(np.float32) * x.scale.astype(np.float32).reshape(-1, *[1] * (table.ndim - 1))
         return self.reference(node, [table, indices.array], outputs)
+
+    int16_reference = int8_reference
 
 
 @onnx_op("Gather")

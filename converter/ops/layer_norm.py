@@ -27,6 +27,7 @@ class LayerNorm(Operator):
     """Inputs: x [...,n], gamma float32 [n], beta float32 [n]; the last two may be absent."""
 
     table = "LayerNorm"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """The input's shape."""
@@ -59,6 +60,10 @@ class LayerNorm(Operator):
         length = graph.tensors[node.inputs[0]].shape[-1]
         if length > _LENGTH_LIMIT:
             return Quantisation(Scales.FLOAT, reason=f"a row of {length} values could overflow the sums (limit {_LENGTH_LIMIT})")
+        return Quantisation(Scales.FREE)
+
+    def int16_quantisation(self, node: Node, graph: Graph) -> Quantisation:
+        """A free output scale, for rows of any length."""
         return Quantisation(Scales.FREE)
 
     def int8_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph import DType, Graph, Node, Tensor
 from ..linear import clamp_float, code_bounds
-from .base import Array, Operator, Quantisation, Scales, Value, onnx_op, register, requantise
+from .base import Array, Operator, Quantisation, Scales, Value, onnx_op, register, requantise, rne
 
 __all__ = ["MatMul"]
 
@@ -26,6 +26,7 @@ class MatMul(Operator):
     """Inputs: a [...,M,K], b [...,K,N] or with ``transpose_b`` [...,N,K]; leading dimensions broadcast."""
 
     table = "MatMul"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """``[...,M,N]``."""
@@ -67,6 +68,29 @@ class MatMul(Operator):
         multiplier = (np.float32(a.scale[0]) * np.float32(b.scale[0])) / np.float32(out.scale[0])
         low, high = code_bounds(node, out)
         return [requantise(np.rint(acc).astype(np.int32), multiplier, out.zero_point, low, high)]
+
+    def int16_quantisation(self, node: Node, graph: Graph) -> Quantisation:
+        """As int8, for any depth."""
+        return Quantisation(Scales.FREE, data=(0, 1))
+
+    def int16_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
+        """rne(clamp(acc * ((s_a * s_b) / s_out))), acc a chain of fused multiply-adds of the codes in float32."""
+        a, b = inputs[0], inputs[1]
+        assert a is not None
+        assert b is not None
+        assert a.scale is not None
+        assert b.scale is not None
+        out = outputs[0]
+        assert out.scale is not None
+        left, right = a.array.astype(np.float64), b.array.astype(np.float64)
+        if node.params.get("transpose_b", False):
+            right = right.swapaxes(-1, -2)
+        acc = np.zeros(out.shape, np.float32)
+        for k in range(left.shape[-1]):  # product and sum are exact in double precision
+            acc = (left[..., :, k, None] * right[..., k, None, :] + acc).astype(np.float32)
+        multiplier = (np.float32(a.scale[0]) * np.float32(b.scale[0])) / np.float32(out.scale[0])
+        low, high = code_bounds(node, out)
+        return [rne(np.clip(acc * multiplier, np.float32(low), np.float32(high))).astype(np.int16)]
 
     def macs(self, node: Node, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> int:
         """Output elements times K."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..graph import DType, Graph, Node, Tensor
 from ..shapes import axes_of, emit, integers
-from .base import Array, Operator, Quantisation, Scales, Value, onnx_op, register
+from .base import Array, Operator, Quantisation, Scales, Value, code_limits, onnx_op, register
 
 __all__ = ["Pad", "PadKind"]
 
@@ -57,6 +57,7 @@ class Pad(Operator):
     """Padding or cropping."""
 
     table = "Pad"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """Each dimension plus what comes before and after."""
@@ -87,9 +88,11 @@ class Pad(Operator):
         assert x.scale is not None
         with np.errstate(all="ignore"):
             code = F(node.params.get("value", 0.0)) * (F(1) / F(x.scale[0]))
-        info = np.iinfo(x.array.dtype)
-        code = min(max(code, F(info.min - x.zero_point)), F(info.max - x.zero_point))
+        low, high = code_limits(outputs[0])
+        code = min(max(code, F(low - x.zero_point)), F(high - x.zero_point))
         return [_pad(node, x.array, int(np.rint(code)) + x.zero_point)]
+
+    int16_reference = int8_reference
 
 
 @onnx_op("Pad")

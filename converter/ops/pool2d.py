@@ -12,7 +12,7 @@ import numpy as np
 
 from ..graph import DType, Graph, Node, Tensor
 from ..window import Window, import_window, taps, window_of
-from .base import Array, Operator, Quantisation, Scales, Value, onnx_op, register, requantise
+from .base import Array, Operator, Quantisation, Scales, Value, code_limits, onnx_op, register, requantise
 
 __all__ = ["Pool2D"]
 
@@ -26,6 +26,7 @@ class PoolKind(IntEnum):
 
 _MAX, _AVERAGE = PoolKind.MAX, PoolKind.AVERAGE
 _TAPS_LIMIT = 1 << 22
+_INT16_LIMIT = (1 << 16) - 1
 
 
 def _window(node: Node) -> Window:
@@ -46,6 +47,7 @@ class Pool2D(Operator):
     """Input x [N,H,W,C]; the largest or average value of each window."""
 
     table = "Pool2D"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """``[N,OH,OW,C]``."""
@@ -85,14 +87,25 @@ class Pool2D(Operator):
         assert x is not None
         window = _window(node)
         if node.params.get("kind", _MAX) == _MAX:
-            return [_largest(x.array, window, -128)]
+            return [_largest(x.array, window, np.iinfo(x.array.dtype).min)]
         assert x.scale is not None
         assert out.scale is not None
         sums = np.asarray(sum(taps(x.array.astype(np.int32) - np.int32(x.zero_point), window, np.int32(0))), np.int32)
         # A window without any position inside the input has the sum 0, whatever the multiplier.
         count = np.maximum(_count(node, x.array, window), np.float32(1))
         multiplier = np.float32(x.scale[0]) / (np.float32(out.scale[0]) * count)
-        return [requantise(sums, multiplier, out.zero_point)]
+        return [requantise(sums, multiplier, out.zero_point, *code_limits(out), out.dtype)]
+
+    def int16_quantisation(self, node: Node, graph: Graph) -> Quantisation:
+        """As int8, for windows whose sums fit in int32."""
+        positions = _window(node).kernel[0] * _window(node).kernel[1]
+        if positions > _INT16_LIMIT:
+            return Quantisation(Scales.FLOAT, reason=f"a window of {positions} positions could overflow int32 (limit {_INT16_LIMIT})")
+        return self.quantisation(node, graph)
+
+    def int16_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
+        """As `int8_reference`."""
+        return self.int8_reference(node, inputs, outputs)
 
     def macs(self, node: Node, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> int:
         """Output elements times window positions."""

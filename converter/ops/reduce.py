@@ -12,7 +12,7 @@ import numpy as np
 from ..elementary import exp, log
 from ..graph import DType, Graph, Node, Tensor
 from ..shapes import emit
-from .base import Array, Operator, Quantisation, Scales, Value, onnx_op, register, requantise
+from .base import Array, Operator, Quantisation, Scales, Value, code_limits, onnx_op, register, requantise
 from .unary import UnaryKind
 
 __all__ = ["Reduce"]
@@ -99,6 +99,7 @@ class Reduce(Operator):
     """Input x of any rank; reduces over ascending ``axes``."""
 
     table = "Reduce"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """The input's shape without the axes, or with 1 in their places."""
@@ -109,7 +110,7 @@ class Reduce(Operator):
             raise ValueError(f"axes {list(axes)} do not fit an input of rank {len(x.shape)}")
         kind = _kind(node)
         whole = x.dtype in (DType.INT32, DType.INT64) and kind not in (_KIND.L2, _KIND.LOG_SUM_EXP)
-        if not (x.dtype == DType.FLOAT32 or whole or (kind in _ORDER and x.dtype != DType.INT16) or x.dtype == DType.INT8):
+        if not (x.dtype == DType.FLOAT32 or whole or kind in _ORDER or x.dtype in (DType.INT8, DType.INT16)):
             raise ValueError(f"this reduction of {x.dtype.name.lower()} is not supported")
         if node.params.get("keep_dims", True):
             return [(tuple(1 if a in axes else n for a, n in enumerate(x.shape)), x.dtype)]
@@ -143,14 +144,18 @@ class Reduce(Operator):
         assert x is not None
         rows = _rows(x.array, _axes(node))
         if kind in _ORDER:
-            return [_integer(kind, rows).astype(np.int8).reshape(out.shape)]
+            return [_integer(kind, rows).astype(x.array.dtype).reshape(out.shape)]
         assert x.scale is not None
         assert out.scale is not None
         s_in, s_out = np.float32(x.scale[0]), np.float32(out.scale[0])
         total = _integer(_KIND.SUM if kind == _KIND.MEAN else kind, rows.astype(np.int64) - x.zero_point)
         divisor = s_out * np.float32(len(rows)) if kind == _KIND.MEAN else s_out
         multiplier = (s_in * s_in if kind == _KIND.SUM_SQUARE else s_in) / divisor
-        return [requantise(total.astype(np.int32), multiplier, out.zero_point).reshape(out.shape)]
+        return [requantise(total, multiplier, out.zero_point, *code_limits(out), out.dtype).reshape(out.shape)]
+
+    def int16_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
+        """As `int8_reference`."""
+        return self.int8_reference(node, inputs, outputs)
 
     def macs(self, node: Node, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> int:
         """Input elements."""

@@ -20,6 +20,7 @@ class Reshape(Operator):
     """Another shape for the same elements; the shape is that of the output tensor."""
 
     table = "Reshape"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """Not known from the inputs: ValueError."""
@@ -40,6 +41,8 @@ class Reshape(Operator):
         (x,) = inputs
         assert x is not None
         return [x.array.reshape(outputs[0].shape)]
+
+    int16_reference = int8_reference
 
 
 def _reshape(ctx: Any, name: str, shape: Sequence[int]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..graph import DType, Graph, Node, Tensor
 from ..resampling import import_resize
-from .base import Array, Operator, Quantisation, Scales, Value, onnx_op, register
+from .base import Array, Operator, Quantisation, Scales, Value, code_limits, onnx_op, register, rne
 
 __all__ = ["Resize", "ResizeKind"]
 
@@ -72,6 +72,7 @@ class Resize(Operator):
     """Input x [N,H,W,C]. Positions lie inside the input; the parameters hold 1, 2 or 4 of them per output row and column."""
 
     table = "Resize"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """``[N,OH,OW,C]``; the tables give OH and OW."""
@@ -79,7 +80,7 @@ class Resize(Operator):
         assert x is not None
         if len(x.shape) != 4:
             raise ValueError(f"input {list(x.shape)} must have rank 4")
-        if _kind(node) is not ResizeKind.NEAREST and x.dtype not in (DType.FLOAT32, DType.INT8):
+        if _kind(node) is not ResizeKind.NEAREST and x.dtype not in (DType.FLOAT32, DType.INT8, DType.INT16):
             raise ValueError(f"interpolation of {x.dtype.name.lower()} is not supported")
         sizes = []
         for axis, size in (("y", x.shape[1]), ("x", x.shape[2])):
@@ -109,6 +110,19 @@ class Resize(Operator):
             return [_nearest(node, x.array)]
         acc = _weighted(node, x.array.astype(np.int32) - np.int32(x.zero_point), np.int32)
         return [np.clip(((acc + (1 << 21)) >> 22) + x.zero_point, -128, 127).astype(np.int8)]
+
+    def int16_quantisation(self, node: Node, graph: Graph) -> Quantisation:
+        """Nearest, linear and cubic keep the scale."""
+        return Quantisation(Scales.SAME)
+
+    def int16_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
+        """The codes as floats, resampled, rounded and clamped; nearest moves codes."""
+        x = inputs[0]
+        assert x is not None
+        if _kind(node) is ResizeKind.NEAREST:
+            return [_nearest(node, x.array)]
+        low, high = code_limits(outputs[0])
+        return [rne(np.clip(_weighted(node, x.array.astype(np.float32), np.float32), low, high)).astype(np.int16)]
 
     def macs(self, node: Node, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> int:
         """Output elements times source positions of each."""

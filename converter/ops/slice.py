@@ -20,6 +20,7 @@ class Slice(Operator):
     """A regular part of a tensor; how many elements it has along each axis is the shape of the output tensor."""
 
     table = "Slice"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """Not known from the inputs: ValueError."""
@@ -43,6 +44,8 @@ class Slice(Operator):
         (x,) = inputs
         assert x is not None
         return self.reference(node, [x.array], outputs)
+
+    int16_reference = int8_reference
 
 
 def _slice(ctx: Any, name: str, start: Sequence[int], step: Sequence[int], shape: Sequence[int]) -> str:

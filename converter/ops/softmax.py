@@ -43,6 +43,7 @@ class Softmax(Operator):
     """Input x of rank 1 or more; ``log`` gives the logarithm of the softmax."""
 
     table = "Softmax"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """The input's shape."""
@@ -50,7 +51,7 @@ class Softmax(Operator):
         assert x is not None
         if not x.shape:
             raise ValueError("a scalar has no last axis")
-        if x.dtype not in (DType.FLOAT32, DType.INT8):
+        if x.dtype not in (DType.FLOAT32, DType.INT8, DType.INT16):
             raise ValueError(f"softmax of {x.dtype.name.lower()} is not supported")
         return [(x.shape, x.dtype)]
 
@@ -73,6 +74,10 @@ class Softmax(Operator):
         if node.params.get("log", False):
             return Quantisation(Scales.FREE)
         return Quantisation(Scales.FIXED, fixed=(1 / 256, -128))
+
+    def int16_quantisation(self, node: Node, graph: Graph) -> Quantisation:
+        """Probabilities have the scale 2^-15; logarithms have a scale of their own."""
+        return Quantisation(Scales.FREE) if node.params.get("log", False) else Quantisation(Scales.FIXED, fixed=(2.0**-15, 0))
 
     def int8_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
         """Sums of the table's integers; see runtime_c/src/ops/softmax.c."""

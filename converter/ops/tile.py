@@ -20,6 +20,7 @@ class Tile(Operator):
     """Repetition; the shape is that of the output tensor."""
 
     table = "Tile"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """Not known from the inputs: ValueError."""
@@ -40,6 +41,8 @@ class Tile(Operator):
         (x,) = inputs
         assert x is not None
         return self.reference(node, [x.array], outputs)
+
+    int16_reference = int8_reference
 
 
 @onnx_op("Tile")

@@ -20,6 +20,7 @@ class Transpose(Operator):
     """Axes in another order."""
 
     table = "Transpose"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """The permuted shape."""
@@ -45,6 +46,8 @@ class Transpose(Operator):
         (x,) = inputs
         assert x is not None
         return self.reference(node, [x.array], outputs)
+
+    int16_reference = int8_reference
 
 
 @onnx_op("Transpose")

@@ -147,6 +147,7 @@ class Unary(Operator):
     """Elementwise function of one tensor."""
 
     table = "Unary"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """The input's shape and type."""
@@ -199,8 +200,8 @@ class Unary(Operator):
 
 
 def _waits(t: Tensor) -> bool:
-    """An int8 activation before its scale is known."""
-    return t.dtype is DType.INT8 and not t.constant
+    """An int8 or int16 activation before its scale is known."""
+    return t.dtype in (DType.INT8, DType.INT16) and not t.constant
 
 
 # ---- ONNX ------------------------------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ class Where(Operator):
     """Choice by a condition."""
 
     table = "Where"
+    int16 = True
 
     def infer(self, node: Node, inputs: Sequence[Tensor | None]) -> list[tuple[tuple[int, ...], DType]]:
         """The broadcast shape and the type of both alternatives."""
@@ -53,6 +54,8 @@ class Where(Operator):
     def int8_reference(self, node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> list[Array]:
         """The chosen codes."""
         return self.reference(node, [None if v is None else v.array for v in inputs], outputs)
+
+    int16_reference = int8_reference
 
 
 @onnx_op("Where")

@@ -22,7 +22,7 @@ from ..targets.cpu_lite import write
 from .bias_correction import correct_bias, mean_shift
 from .equalisation import equalise, find_spaces
 from .rounding import layer_codes
-from .scheme import Scheme, apply, decide
+from .scheme import CODED, Scheme, apply, decide
 from .statistics import InputStatistics, gather, linear_nodes
 from .weights import BIAS_INPUT, WEIGHTS_INPUT, channel_axis, channel_scales, quantise_node, quantise_weights
 
@@ -99,9 +99,9 @@ def _equalised(graph: Graph, samples: Sequence[Sample], threads: int) -> Graph:
     return result
 
 
-def _nodes_in_int8(graph: Graph, scheme: Scheme) -> set[int]:
+def _coded_nodes(graph: Graph, scheme: Scheme) -> set[int]:
     decisions = decide(graph, scheme)
-    return {id(node) for node, d in zip(graph.nodes, decisions, strict=True) if d.domain == "int8" and node.op in WEIGHTS_INPUT}
+    return {id(node) for node, d in zip(graph.nodes, decisions, strict=True) if d.domain in CODED and node.op in WEIGHTS_INPUT}
 
 
 def _quantise(graph: Graph, node: Node, statistics: InputStatistics, *, rounding: bool) -> None:
@@ -121,7 +121,7 @@ def _quantise(graph: Graph, node: Node, statistics: InputStatistics, *, rounding
 def _with_codes(graph: Graph, scheme: Scheme, samples: Sequence[Sample], threads: int, *, rounding: bool) -> Graph:
     """Weights as codes, the shift of each layer's mean output taken back by its bias."""
     result = copy.deepcopy(graph)
-    chosen = _nodes_in_int8(result, scheme)
+    chosen = _coded_nodes(result, scheme)
     statistics = gather(result, samples, most=_GATHER_SAMPLES, rows=_ROWS, moments=rounding, threads=threads)
     for node, seen in zip(linear_nodes(result), statistics.inputs, strict=True):
         if id(node) in chosen and result.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].dtype is DType.FLOAT32:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tensors become int8, and why the others do not.
+"""Which tensors become int8 or int16, and why the others do not.
 
-`apply` turns a float graph into a quantised one: weights become codes, activations of int8 operators get the type INT8 (their
-scales are found by calibration), and Quantize/Dequantize stand where int8 and float operators meet.
+`apply` turns a float graph into a quantised one: weights become codes, activations of int8 and int16 operators get the type INT8 or
+INT16 (their scales are found by calibration), Quantize/Dequantize stand where coded and float operators meet, and Quantize where int8
+and int16 ones do.
 """
 
 from __future__ import annotations
@@ -22,9 +23,13 @@ from ..ops import operators
 from ..ops.base import Quantisation, Scales
 from .weights import WEIGHTS_INPUT, Codes, quantise_node
 
-__all__ = ["MODES", "Decision", "Scheme", "apply", "decide", "matches"]
+__all__ = ["ACTIVATIONS", "CODED", "MODES", "Decision", "Scheme", "apply", "decide", "matches"]
 
 MODES = ("full", "weight", "dynamic", "float")
+ACTIVATIONS = ("int8", "int16")
+CODED = frozenset(ACTIVATIONS)
+"""Domains of a `Decision` whose activations are codes."""
+_TYPES = {"int8": DType.INT8, "int16": DType.INT16}
 # Operators with a multiply-accumulate loop: int8 pays for itself there, and data movement around them follows.
 _HEAVY = frozenset({*WEIGHTS_INPUT, "MatMul"})
 
@@ -42,10 +47,14 @@ class Scheme:
         min_elements: weights with no more elements than this stay float (weights and dynamic quantisation).
         min_channels: weights with no more output channels than this stay float (weights and dynamic quantisation).
         skip: nodes that stay float: a node name, ``type:<operator>`` or ``re:<regular expression on names>``.
-        io: ``"float32"`` keeps the model's own input and output types, ``"int8"`` leaves quantised ones as codes.
+        io: ``"float32"`` keeps the model's own input and output types, ``"int8"`` and ``"int16"`` leave those of that type as codes.
         calibratable: weights quantisation marks the activations so that calibration can complete the file later.
         node_bits: width of weights where it differs from ``bits``, by the name of the node's first output (node names may repeat).
         levels: reason by the name of a node's first output: these nodes stay float (found by the search for an accuracy target).
+        activations: ``"int8"`` or ``"int16"``: the type of quantised activations. Operators without an int16 form stay float then.
+        int16: what takes int16 although ``activations`` says int8: nodes as in ``skip``, or ``tensor:NAME``, which means the nodes that
+            write and read this tensor of the float graph. Nodes without an int16 form keep int8.
+        wide: reason by the name of a node's first output: these nodes take int16 too, where they have an int16 form.
     """
 
     mode: str = "full"
@@ -59,13 +68,27 @@ class Scheme:
     calibratable: bool = False
     node_bits: dict[str, int] = field(default_factory=dict)
     levels: dict[str, str] = field(default_factory=dict)
+    activations: str = "int8"
+    int16: tuple[str, ...] = ()
+    wide: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse unknown words and numbers out of range."""
         if self.mode not in MODES:
             raise ConvertError(f"unknown quantisation {self.mode!r}", rule="quant.mode", where="--quant", hint=f"Known: {', '.join(MODES)}")
-        if self.io not in ("float32", "int8"):
-            raise ConvertError(f"unknown type {self.io!r}", rule="quant.io", where="--io", hint="Known: float32, int8")
+        for word, known, rule, where in (
+            (self.io, ("float32", *ACTIVATIONS), "quant.io", "--io"),
+            (self.activations, ACTIVATIONS, "quant.activations", "--activations"),
+        ):
+            if word not in known:
+                raise ConvertError(f"unknown type {word!r}", rule=rule, where=where, hint=f"Known: {', '.join(known)}")
+        if self.mode in ("float", "dynamic") and (self.int16 or self.wide or self.activations != "int8"):
+            raise ConvertError(
+                f"a {self.mode} model stores no quantised activations",
+                rule="quant.activations",
+                where="--activations",
+                hint="Use --quant full",
+            )
         for name, bits in [("--bits", self.bits), *self.node_bits.items()]:
             if not 1 <= bits <= 16:
                 raise ConvertError(f"{bits} bits per weight are outside 1 to 16", rule="quant.bits", where=name, hint="Choose 1 to 16")
@@ -87,8 +110,8 @@ class Scheme:
 
 @dataclass(frozen=True)
 class Decision:
-    """How one node runs: ``domain`` is ``"int8"``, ``"dynamic"`` (int8 within the operator), ``"weight"`` (coded weights, float compute)
-    or ``"float"``; ``reason``: why not int8, or not dynamic."""
+    """How one node runs: ``domain`` is ``"int8"``, ``"int16"``, ``"dynamic"`` (int8 within the operator), ``"weight"`` (coded weights,
+    float compute) or ``"float"``; ``reason``: why it does not run in the type asked for."""
 
     node: str
     op: str
@@ -96,22 +119,22 @@ class Decision:
     reason: str = ""
 
 
-def matches(node: Node, pattern: str) -> bool:
-    """Whether a ``--skip`` pattern names the node: its exact name, ``type:Operator`` or ``re:expression``."""
+def matches(node: Node, pattern: str, flag: str = "skip") -> bool:
+    """Whether a pattern of ``--skip`` or ``--int16`` names the node: its exact name, ``type:Operator`` or ``re:expression``."""
     if pattern.startswith("type:"):
         return node.op.lower() == pattern[5:].lower()
     if pattern.startswith("re:"):
         try:
             return re.search(pattern[3:], node.name) is not None
         except re.error as error:
-            raise ConvertError(f"not a regular expression: {error}", rule="quant.skip", where=f"--skip {pattern}") from error
+            raise ConvertError(f"not a regular expression: {error}", rule=f"quant.{flag}", where=f"--{flag} {pattern}") from error
     return node.name == pattern
 
 
 def _near(graph: Graph, pattern: str) -> str:
     """What a pattern without a match may have meant."""
-    if pattern.startswith("re:"):
-        return "`edge8 report` and `convert --report` list the node names"
+    if pattern.startswith(("re:", "tensor:")):
+        return "`edge8 report` and `convert --report` list the node names" + (" and tensors" if pattern.startswith("tensor:") else "")
     prefix = "type:" if pattern.startswith("type:") else ""
     known = list(dict.fromkeys(node.op if prefix else node.name for node in graph.nodes if node.name or prefix))
     word = pattern[len(prefix) :].lower()
@@ -125,20 +148,23 @@ def _near(graph: Graph, pattern: str) -> str:
     return f"The operators are {', '.join(sorted(known))}" if prefix else "`edge8 report` and `convert --report` list the node names"
 
 
-def _skipped(graph: Graph, patterns: Sequence[str]) -> dict[int, str]:
-    """Node index to the pattern that names it; every pattern must name a node."""
+def _named(graph: Graph, patterns: Sequence[str], flag: str) -> dict[int, str]:
+    """Node index to the pattern of ``--skip`` or ``--int16`` that names it; every pattern must name a node."""
     found: dict[int, str] = {}
     for pattern in patterns:
-        hits = [i for i, node in enumerate(graph.nodes) if matches(node, pattern)]
+        if flag == "int16" and pattern.startswith("tensor:"):
+            hits = [i for i, node in enumerate(graph.nodes) if pattern[7:] in (*node.inputs, *node.outputs)]
+        else:
+            hits = [i for i, node in enumerate(graph.nodes) if matches(node, pattern, flag)]
         if not hits:
-            raise ConvertError("no node matches", rule="quant.skip", where=f"--skip {pattern}", hint=_near(graph, pattern))
+            raise ConvertError("no node matches", rule=f"quant.{flag}", where=f"--{flag} {pattern}", hint=_near(graph, pattern))
         for i in hits:
             found.setdefault(i, pattern)
     return found
 
 
-def _no_int8_form(graph: Graph, node: Node, form: Quantisation) -> str:
-    """Why a node cannot run in int8, or the empty string."""
+def _no_coded_form(graph: Graph, node: Node, form: Quantisation) -> str:
+    """Why a node cannot run on codes, or the empty string."""
     if form.scales is Scales.FLOAT:
         return form.reason or f"{node.op} has no int8 form"
     position = WEIGHTS_INPUT.get(node.op)
@@ -155,6 +181,54 @@ def _no_int8_form(graph: Graph, node: Node, form: Quantisation) -> str:
         if tensor.dtype not in (DType.FLOAT32, DType.INT8):
             return f"tensor {tensor.name!r} is {tensor.dtype.name.lower()}"
     return ""
+
+
+def _asked_types(graph: Graph, scheme: Scheme) -> list[str]:
+    """The type of each node's codes: what the scheme asks for, int8 where a node named by ``int16`` or ``wide`` has no int16 form."""
+    named = set(_named(graph, scheme.int16, "int16"))
+    named |= {i for i, node in enumerate(graph.nodes) if node.outputs[0] in scheme.wide}
+    types = [scheme.activations] * len(graph.nodes)
+    for i in named:
+        if operators()[graph.nodes[i].op].int16_quantisation(graph.nodes[i], graph).scales is not Scales.FLOAT:
+            types[i] = "int16"
+    return types
+
+
+def _forms(graph: Graph, types: Sequence[str]) -> list[Quantisation]:
+    """The int8 or int16 form of each node."""
+    known = operators()
+    return [
+        known[node.op].int16_quantisation(node, graph) if kind == "int16" else known[node.op].quantisation(node, graph)
+        for node, kind in zip(graph.nodes, types, strict=True)
+    ]
+
+
+def _widen_movers(graph: Graph, forms: list[Quantisation], reasons: list[str | None], types: list[str]) -> None:
+    """Operators that only move codes take int16 between an int16 operator and one that is int16 or float, so that nothing is lost
+    on the way."""
+    producer = {name: i for i, node in enumerate(graph.nodes) for name in node.outputs}
+    readers: dict[str, list[int]] = {}
+    for i, node in enumerate(graph.nodes):
+        for name in node.inputs:
+            readers.setdefault(name, []).append(i)
+
+    def moves(i: int) -> bool:
+        return forms[i].scales is Scales.SAME and reasons[i] is None and types[i] == "int8"
+
+    wide_source, wide_reader = set(), set()
+    for i, node in enumerate(graph.nodes):
+        sources = [producer.get(node.inputs[p], -1) for p in forms[i].data if p < len(node.inputs)]
+        if moves(i) and any(s >= 0 and reasons[s] is None and (types[s] == "int16" or s in wide_source) for s in sources):
+            wide_source.add(i)
+    for i in reversed(range(len(graph.nodes))):
+        names = graph.nodes[i].outputs
+        users = [u for name in names for u in readers.get(name, [])]
+        wide = any(reasons[u] is not None or types[u] == "int16" or u in wide_reader for u in users)
+        if moves(i) and (wide or any(name in graph.outputs for name in names)):
+            wide_reader.add(i)
+    for i in wide_source & wide_reader:
+        if operators()[graph.nodes[i].op].int16_quantisation(graph.nodes[i], graph).scales is Scales.SAME:
+            types[i] = "int16"
 
 
 def _follow_neighbours(graph: Graph, forms: list[Quantisation], reasons: list[str | None]) -> None:
@@ -229,11 +303,11 @@ def _weights_reason(graph: Graph, node: Node, scheme: Scheme) -> str:
     return ""
 
 
-def _decision(graph: Graph, index: int, scheme: Scheme, reason: str | None, skipped: bool) -> Decision:
-    """Int8, or else codes for the weights alone where nothing forbids them, or else float."""
+def _decision(graph: Graph, index: int, scheme: Scheme, coded_type: str, reason: str | None, skipped: bool) -> Decision:
+    """Int8 or int16, or else codes for the weights alone where nothing forbids them, or else float."""
     node = graph.nodes[index]
     if reason is None:
-        return Decision(node.name, node.op, "int8")
+        return Decision(node.name, node.op, coded_type, scheme.wide.get(node.outputs[0], "") if coded_type == "int16" else "")
     coded = not skipped and not _weights_reason(graph, node, scheme)
     return Decision(node.name, node.op, "weight" if coded else "float", reason)
 
@@ -244,13 +318,14 @@ def decide(graph: Graph, scheme: Scheme) -> list[Decision]:
     Raises:
         ConvertError: a ``skip`` pattern names no node.
     """
-    skipped = _skipped(graph, scheme.skip)
+    skipped = _named(graph, scheme.skip, "skip")
     if scheme.mode == "float":
         return [Decision(node.name, node.op, "float", "float model") for node in graph.nodes]
-    forms = [operators()[node.op].quantisation(node, graph) for node in graph.nodes]
+    types = _asked_types(graph, scheme)
+    forms = _forms(graph, types)
     reasons: list[str | None] = []
     for i, node in enumerate(graph.nodes):
-        reason = f"named by --skip {skipped[i]}" if i in skipped else _no_int8_form(graph, node, forms[i])
+        reason = f"named by --skip {skipped[i]}" if i in skipped else _no_coded_form(graph, node, forms[i])
         if not reason and node.outputs[0] in scheme.levels:
             reason = scheme.levels[node.outputs[0]]
         if not reason and scheme.mode == "weight" and node.op in WEIGHTS_INPUT:
@@ -259,8 +334,9 @@ def decide(graph: Graph, scheme: Scheme) -> list[Decision]:
     if scheme.mode == "full" or scheme.calibratable:
         _follow_neighbours(graph, forms, reasons)
         _drop_light_islands(graph, forms, reasons)
+        _widen_movers(graph, forms, reasons, types)
         real = {i for i, node in enumerate(graph.nodes) if i in skipped or node.outputs[0] in scheme.levels}
-        return [_decision(graph, i, scheme, reasons[i], i in real) for i in range(len(graph.nodes))]
+        return [_decision(graph, i, scheme, types[i], reasons[i], i in real) for i in range(len(graph.nodes))]
     decisions = []
     for i, node in enumerate(graph.nodes):
         reason = f"named by --skip {skipped[i]}" if i in skipped else _weights_reason(graph, node, scheme)
@@ -283,29 +359,32 @@ def _no_dynamic_form(graph: Graph, node: Node) -> str:
 
 
 class _Borders:
-    """Quantize and Dequantize nodes between int8 and float operators, one per tensor."""
+    """Quantize and Dequantize nodes between int8, int16 and float operators, one per tensor and type."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.nodes: list[Node] = []
-        self.coded: dict[str, str] = {}
+        self.coded: dict[tuple[str, DType], str] = {}
         self.real: dict[str, str] = {}
 
-    def to_int8(self, name: str) -> str:
-        """The int8 form of a tensor; adds a Quantize node to the output when there is none yet."""
+    def to_codes(self, name: str, dtype: DType) -> str:
+        """The INT8 or INT16 form of a tensor; adds a Quantize node to the output when there is none yet."""
         tensor = self.graph.tensors[name]
-        if tensor.dtype is DType.INT8:
+        if tensor.dtype is dtype:
             return name
-        if name not in self.coded:
-            coded = Tensor(self.graph.fresh(f"{name}_int8"), tensor.shape, DType.INT8, scale=tensor.scale, zero_point=tensor.zero_point)
-            self.coded[name] = self.graph.add(coded)
-            self.nodes.append(Node("Quantize", [name], [self.coded[name]], name=f"{name}_quantize"))
-        return self.coded[name]
+        if (name, dtype) not in self.coded:
+            kind = dtype.name.lower()
+            scale, zero_point = (tensor.scale, tensor.zero_point) if dtype is DType.INT8 else (None, 0)
+            coded = Tensor(self.graph.fresh(f"{name}_{kind}"), tensor.shape, dtype, scale=scale, zero_point=zero_point)
+            self.coded[name, dtype] = self.graph.add(coded)
+            suffix = "quantize" if dtype is DType.INT8 else f"quantize_{kind}"
+            self.nodes.append(Node("Quantize", [name], [coded.name], name=f"{name}_{suffix}"))
+        return self.coded[name, dtype]
 
     def to_float(self, name: str) -> str:
         """The float form of a tensor; adds a Dequantize node when there is none yet."""
         tensor = self.graph.tensors[name]
-        if tensor.dtype is not DType.INT8 or tensor.constant:
+        if tensor.dtype not in _TYPES.values() or tensor.constant:
             return name
         if name not in self.real:
             self.real[name] = self.graph.add(Tensor(self.graph.fresh(f"{name}_float32"), tensor.shape, DType.FLOAT32))
@@ -313,42 +392,44 @@ class _Borders:
         return self.real[name]
 
 
-def _insert_borders(graph: Graph, int8: list[bool], forms: list[Quantisation], io: str) -> None:
+def _insert_borders(graph: Graph, types: list[DType | None], forms: list[Quantisation], io: str) -> None:
     borders = _Borders(graph)
-    if io == "int8":
-        _code_inputs(graph, int8, forms)
+    if io != "float32":
+        _code_inputs(graph, types, forms, _TYPES[io])
     for i, node in enumerate(graph.nodes):
+        dtype = types[i]
         for position, name in enumerate(node.inputs):
             if not name:
                 continue
-            if int8[i] and position in forms[i].data:
-                node.inputs[position] = borders.to_int8(name)
-            elif not int8[i] and node.op != "Dequantize":
+            if dtype is not None and position in forms[i].data:
+                node.inputs[position] = borders.to_codes(name, dtype)
+            elif dtype is None and node.op != "Dequantize":
                 node.inputs[position] = borders.to_float(name)
-        if int8[i]:
+        if dtype is not None:
             for name in node.outputs:
-                graph.tensors[name].dtype = DType.INT8
+                graph.tensors[name].dtype = dtype
         borders.nodes.append(node)
     graph.nodes = borders.nodes
-    if io == "float32":
-        _real_outputs(graph)
+    _real_outputs(graph, _TYPES.get(io))
 
 
-def _code_inputs(graph: Graph, int8: list[bool], forms: list[Quantisation]) -> None:
-    """A graph input that int8 operators alone read is handed over as codes."""
+def _code_inputs(graph: Graph, types: list[DType | None], forms: list[Quantisation], dtype: DType) -> None:
+    """A graph input that operators of type ``dtype`` alone read is handed over as codes."""
     for name in graph.inputs:
-        uses = [int8[i] and p in forms[i].data for i, node in enumerate(graph.nodes) for p, n in enumerate(node.inputs) if n == name]
+        uses = [
+            types[i] is dtype and p in forms[i].data for i, node in enumerate(graph.nodes) for p, n in enumerate(node.inputs) if n == name
+        ]
         if uses and all(uses) and name not in graph.outputs:
-            graph.tensors[name].dtype = DType.INT8
+            graph.tensors[name].dtype = dtype
 
 
-def _real_outputs(graph: Graph) -> None:
-    """Let the graph's outputs be float32 under their own names."""
+def _real_outputs(graph: Graph, coded_type: DType | None) -> None:
+    """Let the graph's outputs be float32 under their own names, but those of ``coded_type``."""
     for name in dict.fromkeys(graph.outputs):
         tensor = graph.tensors[name]
-        if tensor.dtype is not DType.INT8 or name in graph.inputs:
+        if tensor.dtype not in _TYPES.values() or tensor.dtype is coded_type or name in graph.inputs:
             continue
-        coded = graph.fresh(f"{name}_int8")
+        coded = graph.fresh(f"{name}_{tensor.dtype.name.lower()}")
         del graph.tensors[name]
         tensor.name = coded
         graph.add(tensor)
@@ -404,7 +485,7 @@ def _separate_fixed(graph: Graph, forms: dict[int, Quantisation]) -> dict[str, t
             for p, preset in zip(positions, found, strict=True):
                 if preset is not None and preset != wanted:
                     source = graph.tensors[node.inputs[p]]
-                    name = graph.add(Tensor(graph.fresh(f"{source.name}_rescaled"), source.shape, DType.INT8))
+                    name = graph.add(Tensor(graph.fresh(f"{source.name}_rescaled"), source.shape, source.dtype))
                     nodes.append(Node("Unary", [source.name], [name], {"kind": 0}, name=f"{source.name}_rescale"))
                     node.inputs[p] = name
             if wanted is not None:
@@ -432,24 +513,26 @@ def _share_scales(graph: Graph, forms: dict[int, Quantisation]) -> None:
     _take_presets(graph)
 
 
-def _covering(low: float, high: float) -> tuple[float, int]:
-    """Scale and zero point of int8 codes that reach from ``low`` to ``high`` and have a code for zero."""
+def _covering(low: float, high: float, dtype: DType) -> tuple[float, int]:
+    """Scale and zero point of codes that reach from ``low`` to ``high`` and have a code for zero."""
     low, high = min(low, 0.0), max(high, 0.0)
+    if dtype is DType.INT16:
+        return float(np.float32(max(-low, high) / 32767)) or 1.0, 0
     scale = float(np.float32((high - low) / 255)) or 1.0
     return scale, round(-128 - low / scale)
 
 
 def _take_presets(graph: Graph) -> None:
     """When every scale is given, there is nothing to calibrate: the tensors have their scales at once."""
-    int8 = [t for t in graph.activations() if t.dtype is DType.INT8]
-    given = {t.name: graph.tensors[t.share or t.name].preset for t in int8}
+    coded = [t for t in graph.activations() if t.dtype in _TYPES.values()]
+    given = {t.name: graph.tensors[t.share or t.name].preset for t in coded}
     for node in graph.nodes:  # a constant operand has its own range
         source = graph.tensors[node.inputs[0]] if node.op == "Quantize" else None
         if source is not None and source.data is not None and given[node.outputs[0]] is None:
-            given[node.outputs[0]] = _covering(float(source.data.min()), float(source.data.max()))
+            given[node.outputs[0]] = _covering(float(source.data.min()), float(source.data.max()), graph.tensors[node.outputs[0]].dtype)
     if None in given.values():
         return
-    for tensor in int8:
+    for tensor in coded:
         preset = given[tensor.name]
         assert preset is not None
         tensor.scale, tensor.zero_point = np.array([preset[0]], np.float32), preset[1]
@@ -471,7 +554,8 @@ def _take_codes(graph: Graph, node: Node, as_float: bool) -> None:
 def apply(graph: Graph, scheme: Scheme) -> list[Decision]:
     """Quantise a float graph in place: weights to codes, activation types, borders, shared scales.
 
-    Int8 activations have no scale afterwards, unless the model gave all of them: `write` makes a calibratable file of them.
+    Activations of type INT8 and INT16 have no scale afterwards, unless the model gave all of them: `write` makes a calibratable file
+    of them.
 
     Returns:
         A decision per node of the graph as it was given.
@@ -489,9 +573,9 @@ def apply(graph: Graph, scheme: Scheme) -> list[Decision]:
     if scheme.mode == "float":
         graph.prune()
         return decisions
-    forms = [operators()[node.op].quantisation(node, graph) for node in graph.nodes]
+    forms = _forms(graph, [d.domain for d in decisions])
     nodes = list(graph.nodes)
-    int8 = [d.domain == "int8" for d in decisions]
+    types = [_TYPES.get(d.domain) for d in decisions]
     for node, decision in zip(nodes, decisions, strict=True):
         if decision.domain == "float" or node.op not in WEIGHTS_INPUT:
             continue
@@ -500,9 +584,9 @@ def apply(graph: Graph, scheme: Scheme) -> list[Decision]:
             quantise_node(graph, node, bits=bits, group=scheme.group, method=scheme.weights_method)
         if decision.domain == "dynamic":
             node.params["dynamic"] = True
-    if any(int8):
-        by_node = {id(node): form for node, form, chosen in zip(nodes, forms, int8, strict=True) if chosen}
-        _insert_borders(graph, int8, forms, scheme.io)
+    if any(types):
+        by_node = {id(node): form for node, form, chosen in zip(nodes, forms, types, strict=True) if chosen}
+        _insert_borders(graph, types, forms, scheme.io)
         _share_scales(graph, by_node)
     graph.prune()
     graph.check()

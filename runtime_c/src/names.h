@@ -12,6 +12,7 @@
 #define check_broadcast e8_i_check_broadcast
 #define check_counts e8_i_check_counts
 #define check_same_quantisation e8_i_check_same_quantisation
+#define codes_to_real e8_i_codes_to_real
 #define copy_elements e8_i_copy_elements
 #define cpu_features e8_i_cpu_features
 #define crc32c e8_i_crc32c
@@ -40,6 +41,7 @@
 #define op_output e8_i_op_output
 #define plan_is_sound e8_i_plan_is_sound
 #define range_by_divergence e8_i_range_by_divergence
+#define real_to_codes e8_i_real_to_codes
 #define run_input e8_i_run_input
 #define run_output e8_i_run_output
 #define run_parallel e8_i_run_parallel
@@ -52,6 +54,7 @@
 #define strided_next e8_i_strided_next
 #define strided_of e8_i_strided_of
 #define strided_space e8_i_strided_space
+#define tensor_code e8_i_tensor_code
 #define tensor_decode e8_i_tensor_decode
 #define tensor_dims8 e8_i_tensor_dims8
 #define tensor_is_float e8_i_tensor_is_float

@@ -40,6 +40,13 @@ static inline float rne_small(float x)
     return (x + magic) - magic;
 }
 
+/* The same in double precision, for |x| <= 2^51. */
+static inline double rne_double(double x)
+{
+    const double magic = 6755399441055744.0;
+    return (x + magic) - magic;
+}
+
 /* Round to nearest, ties to even, saturating at +-2147483520 (the largest float below 2^31); NaN gives 0. */
 static inline int32_t rne_int32(float x)
 {

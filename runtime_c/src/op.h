@@ -145,6 +145,8 @@ e8_status check_same_quantisation(struct check *c, const struct tensor *a, const
 bool tensor_same_shape(const struct tensor *a, const struct tensor *b);
 bool tensor_is_quantised(const struct tensor *t); /* INT8 or INT16 with a scale */
 bool tensor_is_float(const struct tensor *t);
+/* clamp(rne(real / scale) + zero_point), the code of a number in a quantised tensor. */
+int32_t tensor_code(const struct tensor *t, float real);
 /* dims of `t` aligned right in 8 slots, padded with 1 on the left. */
 void tensor_dims8(const struct tensor *t, int32_t dims[E8_MAX_RANK]);
 size_t type_bytes(uint32_t type);

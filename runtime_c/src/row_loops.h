@@ -199,13 +199,13 @@ E8_ROW void resize_rows_s8(const int32_t *a, const int32_t *b, int32_t w0, int32
 
 E8_ROW void row_kernels(struct e8_kernels *k)
 {
-    k->softmax_f32 = E8_HAS(Softmax, E8_FORM_FLOAT) ? softmax_f32 : NULL;
+    k->softmax_f32 = E8_HAS(Softmax, E8_FORM_FLOAT | E8_FORM_INT16) ? softmax_f32 : NULL;
     k->softmax_s8 = E8_HAS(Softmax, E8_FORM_INT8) ? softmax_s8 : NULL;
-    k->layer_norm_f32 = E8_HAS(LayerNorm, E8_FORM_FLOAT) ? layer_norm_f32 : NULL;
+    k->layer_norm_f32 = E8_HAS(LayerNorm, E8_FORM_FLOAT | E8_FORM_INT16) ? layer_norm_f32 : NULL;
     k->layer_norm_s8 = E8_HAS(LayerNorm, E8_FORM_INT8) ? layer_norm_s8 : NULL;
     k->requantise_channels = E8_HAS(ConvTranspose2D, E8_FORM_INT8) ? requantise_channels : NULL;
-    k->resize_columns_f32 = E8_HAS(Resize, E8_FORM_FLOAT) ? resize_columns_f32 : NULL;
-    k->resize_rows_f32 = E8_HAS(Resize, E8_FORM_FLOAT) ? resize_rows_f32 : NULL;
+    k->resize_columns_f32 = E8_HAS(Resize, E8_FORM_FLOAT | E8_FORM_INT16) ? resize_columns_f32 : NULL;
+    k->resize_rows_f32 = E8_HAS(Resize, E8_FORM_FLOAT | E8_FORM_INT16) ? resize_rows_f32 : NULL;
     k->resize_columns_s8 = E8_HAS(Resize, E8_FORM_INT8) ? resize_columns_s8 : NULL;
     k->resize_rows_s8 = E8_HAS(Resize, E8_FORM_INT8) ? resize_rows_s8 : NULL;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "op.h"
 
+#include "numeric.h"
+
 /* Scales outside this range would under- or overflow when three of them are multiplied. */
 static const float SMALLEST_SCALE = 0x1p-40f, LARGEST_SCALE = 0x1p40f;
 
@@ -30,8 +32,9 @@ static bool decode_scales(const uint8_t *table, struct tensor *t, uint32_t store
     t->zero_point = flat_int(table, Tensor_zero_point, 0);
     if (t->scales.count == 0) return t->zero_point == 0;
     if (stored != Type_INT8 && stored != Type_INT16) return false;
-    int32_t low = stored == Type_INT8 ? -128 : -32768;
-    if (t->zero_point < low || t->zero_point > -low - 1) return false;
+    /* int16 is symmetric. */
+    int32_t most = stored == Type_INT8 ? 127 : 0;
+    if (t->zero_point > most || t->zero_point < (most ? -128 : 0)) return false;
     t->scale = flat_element_float(t->scales, 0);
     if (t->scales.count == 1 && t->scale == 0.0f) return !t->constant;
     for (uint32_t i = 0; i < t->scales.count; i++) {
@@ -136,6 +139,13 @@ bool tensor_is_quantised(const struct tensor *t)
 bool tensor_is_float(const struct tensor *t)
 {
     return t->type == Type_FLOAT32;
+}
+
+int32_t tensor_code(const struct tensor *t, float real)
+{
+    bool int16 = t->type == Type_INT16;
+    float lowest = (float)((int16 ? -32767 : -128) - t->zero_point), highest = (float)((int16 ? 32767 : 127) - t->zero_point);
+    return rne_int32(min_float(max_float(real / t->scale, lowest), highest)) + t->zero_point;
 }
 
 bool tensor_same_shape(const struct tensor *a, const struct tensor *b)

@@ -33,7 +33,7 @@ struct family {
     void (*check)(struct context *c);
     void (*bench)(struct context *c);
 };
-extern const struct family family_gemm, family_depthwise, family_elementwise, family_rows;
+extern const struct family family_gemm, family_depthwise, family_elementwise, family_rows, family_int16;
 
 /* Random numbers. */
 uint64_t draw(struct context *c);

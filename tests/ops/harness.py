@@ -115,6 +115,9 @@ def reference_node(op: str, params: Mapping[str, Any], inputs: Sequence[Input], 
     if not int8:
         return operators()[op].reference(node, [None if p is None else p[1] for p in plain], outputs)
     values = [None if p is None else Value(p[1], p[0].scale, p[0].zero_point) for p in plain]
+    codes = [x.array.dtype for x in inputs if isinstance(x, Value)] + [numpy_dtype(t.dtype) for t in outputs]
+    if np.dtype("<i2") in codes:
+        return operators()[op].int16_reference(node, values, outputs)
     return operators()[op].int8_reference(node, values, outputs)
 
 

@@ -32,7 +32,7 @@ def content(kind: Any, shape: tuple[int, ...], seed: int) -> Value | np.ndarray[
     rng = np.random.default_rng(seed)
     if kind in ("int8", "int16"):
         info = np.iinfo(kind)
-        return value(rng.integers(info.min, info.max + 1, shape).astype(kind), 0.037, -3)
+        return value(rng.integers(info.min, info.max + 1, shape).astype(kind), 0.037, -3 if kind == "int8" else 0)
     if kind is DType.FLOAT32:
         return rng.normal(0, 3, shape).astype(np.float32)
     if kind is DType.BOOL:
@@ -44,5 +44,5 @@ def content(kind: Any, shape: tuple[int, ...], seed: int) -> Value | np.ndarray[
 def result(kind: Any, shape: tuple[int, ...]) -> Tensor:
     """The output tensor of the same kind."""
     if kind in ("int8", "int16"):
-        return tensor(shape, DType[kind.upper()], 0.037, -3)
+        return tensor(shape, DType[kind.upper()], 0.037, -3 if kind == "int8" else 0)
     return tensor(shape, kind)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import edge8
 from edge8.converter.graph import DType
-from tests.ops.harness import check_node, run_node, tensor
+from tests.ops.harness import check_node, run_node, tensor, value
 
 
 @given(
@@ -27,7 +27,27 @@ def test_codes(wide: bool, scale: float, zero: int, shape: list[int], seed: int)
     rng = np.random.default_rng(seed)
     limit = 40000 if wide else 200
     x = rng.choice(np.concatenate([rng.normal(0, limit / 2, 50) * scale, (rng.integers(-limit, limit, 50) + 0.5) * scale]), shape)
-    check_node("Quantize", {}, [x.astype(np.float32)], [tensor(tuple(shape), DType.INT16 if wide else DType.INT8, scale, zero)])
+    check_node(
+        "Quantize", {}, [x.astype(np.float32)], [tensor(tuple(shape), DType.INT16 if wide else DType.INT8, scale, 0 if wide else zero)]
+    )
+
+
+@given(
+    wide=st.tuples(st.booleans(), st.booleans()),
+    scales=st.tuples(st.floats(2.0**-6, 2.0**6), st.floats(2.0**-6, 2.0**6)),
+    zeros=st.tuples(st.integers(-128, 127), st.integers(-128, 127)),
+    shape=st.lists(st.integers(1, 40), max_size=3),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=100, deadline=None)
+def test_codes_of_another_type_or_scale(
+    wide: tuple[bool, bool], scales: tuple[float, float], zeros: tuple[int, int], shape: list[int], seed: int
+) -> None:
+    info = np.iinfo(np.int16 if wide[0] else np.int8)
+    codes = np.random.default_rng(seed).integers(info.min, info.max + 1, shape).astype(info.dtype)
+    x = value(codes, scales[0], 0 if wide[0] else zeros[0])
+    y = tensor(tuple(shape), DType.INT16 if wide[1] else DType.INT8, scales[1], 0 if wide[1] else zeros[1])
+    check_node("Quantize", {}, [x], [y])
 
 
 def test_rounding_is_to_even_and_special_numbers_saturate() -> None:
@@ -39,7 +59,7 @@ def test_rounding_is_to_even_and_special_numbers_saturate() -> None:
 def test_in_parts_of_threads() -> None:
     x = np.random.default_rng(2).normal(0, 3, (1, 300, 1001)).astype(np.float32)
     for dtype in (DType.INT8, DType.INT16):
-        check_node("Quantize", {}, [x], [tensor(x.shape, dtype, 0.04, 5)], threads=(1, 2, 5))
+        check_node("Quantize", {}, [x], [tensor(x.shape, dtype, 0.04, 5 if dtype is DType.INT8 else 0)], threads=(1, 2, 5))
 
 
 def test_before_calibration_it_is_a_copy() -> None:

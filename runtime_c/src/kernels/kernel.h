@@ -190,6 +190,39 @@ struct e8_decode {
     float *panel;
 };
 
+/* int16 activations have no zero point, and their sums with int8 weights may need more than 32 bits: they are kept as whole
+ * numbers in double precision, which are exact below 2^53. out[i * out_stride + c] = sum over k of a[k] * w[c][k] for i < m and
+ * c < n rounded up to a multiple of 16. */
+struct e8_gemm_s16 {
+    size_t m, n, taps, segment;
+    const void *const *a;
+    size_t a_stride;
+    const int8_t *w;
+    double *out;
+    size_t out_stride;
+};
+
+/* One output pixel: out[c] = sum over taps of a[t * a_stride][c] * w[t * w_stride + c] for first <= c < channels; out has room for channels
+ * rounded up to a multiple of 16. */
+struct e8_depthwise_s16 {
+    size_t first, channels, taps;
+    const void *const *a;
+    size_t a_stride;
+    const int8_t *w;
+    size_t w_stride;
+    double *out;
+};
+
+/* From a sum to an int16 output, per output channel c, every operation rounded on its own:
+ *   acc  = sum + init[c]                                                             (double, exact)
+ *   acc += rne(float32(residual) * residual_multiplier[c])                           (without a residual any finite multipliers)
+ *   out  = rne(clamp(float32(acc) * multiplier[c], low, high)) */
+struct e8_requant_s16 {
+    const double *init;
+    const float *multiplier, *residual_multiplier;
+    float low, high;
+};
+
 struct e8_requant_row {
     float multiplier;
     int32_t zero_point, low, high;
@@ -249,6 +282,12 @@ struct e8_kernels {
     void (*softmax_s8)(const int8_t *x, int8_t *y, size_t n, const uint16_t *falling, int8_t *table);
     void (*layer_norm_f32)(const float *x, float *y, size_t n, const struct e8_layer_norm *p);
     void (*layer_norm_s8)(const int8_t *x, int8_t *y, size_t n, const struct e8_layer_norm *p);
+    /* int16 codes. y[i] = float32(x[i]) * scale; y[i] = rne(clamp(x[i] * multiplier, low, high)), NaN gives low. */
+    void (*dequantise_s16)(const int16_t *x, float *y, size_t count, float scale);
+    void (*quantise_s16)(const float *x, int16_t *y, size_t count, float multiplier, float low, float high);
+    void (*gemm_s16)(const struct e8_gemm_s16 *g);
+    void (*depthwise_s16)(const struct e8_depthwise_s16 *g);
+    void (*finish_s16)(const double *sums, const int16_t *residual, int16_t *y, size_t count, const struct e8_requant_s16 *q);
     void (*requantise_channels)(const int32_t *x, int8_t *y, size_t count, const float *multiplier, const struct e8_requant_row *p);
     void (*resize_columns_f32)(const float *x, float *y, const struct e8_resize *p);
     void (*resize_rows_f32)(const float *const *rows, const float *w, size_t taps, float *y, size_t count);
@@ -261,6 +300,7 @@ void e8_init_reference(struct e8_kernels *k);
 void e8_init_reference_gemm(struct e8_kernels *k);
 void e8_init_reference_elementwise(struct e8_kernels *k); /* quantise, dequantise, lookup, add_s8, mul_s8 */
 void e8_init_reference_rows(struct e8_kernels *k);        /* softmax_f32 and what follows it */
+void e8_init_reference_int16(struct e8_kernels *k);       /* the int16 kernels */
 
 /* Which kernels of the reference a pruned build holds: those that its operators call. Entries for others are NULL. */
 #define E8_LINEAR_HAS(forms) (E8_HAS(Conv2D, forms) || E8_HAS(DepthwiseConv2D, forms) || E8_HAS(FullyConnected, forms))

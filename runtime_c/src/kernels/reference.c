@@ -59,5 +59,6 @@ void e8_init_reference(struct e8_kernels *k)
     k->sum_s8 = E8_HAS(Pool2D, E8_FORM_INT8) ? sum_s8 : NULL;
     e8_init_reference_gemm(k);
     e8_init_reference_rows(k);
+    e8_init_reference_int16(k);
     e8_init_reference_elementwise(k);
 }

@@ -55,12 +55,12 @@ static void mul_s8(const int8_t *x0, const int8_t *x1, int8_t *y, size_t count, 
 
 void e8_init_reference_elementwise(struct e8_kernels *k)
 {
-    bool quantises = E8_HAS(Quantize, E8_FORM_FLOAT) || E8_HAS(FullyConnected, E8_FORM_FLOAT);
-    bool dequantises = E8_HAS(Dequantize, E8_FORM_FLOAT) || E8_HAS(Gather, E8_FORM_FLOAT);
+    bool quantises = E8_HAS(Quantize, E8_FORM_FLOAT | E8_FORM_INT16) || E8_HAS(FullyConnected, E8_FORM_FLOAT);
+    bool dequantises = E8_HAS(Dequantize, E8_FORM_FLOAT) || E8_HAS(Gather, E8_FORM_FLOAT) || E8_HAS(Quantize, E8_FORM_INT16);
     k->quantise = quantises ? quantise : NULL;
     k->dequantise = dequantises ? dequantise : NULL;
     k->lookup = E8_HAS(Unary, E8_FORM_INT8) ? lookup : NULL;
     k->add_s8 = E8_HAS(Binary, E8_FORM_INT8) ? add_s8 : NULL;
     k->mul_s8 = E8_HAS(Binary, E8_FORM_INT8) ? mul_s8 : NULL;
-    k->unary_f32 = E8_HAS(Unary, E8_FORM_FLOAT) ? e8_unary_float : NULL;
+    k->unary_f32 = E8_HAS(Unary, E8_FORM_FLOAT | E8_FORM_INT16) ? e8_unary_float : NULL;
 }

@@ -129,7 +129,7 @@ void e8_init_reference_gemm(struct e8_kernels *k)
     bool f32 = E8_MATRIX_HAS(E8_FORM_FLOAT);
     k->gemm_s8 = E8_MATRIX_HAS(E8_FORM_INT8) ? gemm_s8 : NULL;
     k->gemm_s8s32 = dynamic || product || E8_HAS(ConvTranspose2D, E8_FORM_INT8) ? gemm_s8s32 : NULL;
-    k->gemm_f32 = f32 || E8_HAS(MatMul, E8_FORM_FLOAT) ? gemm_f32 : NULL;
+    k->gemm_f32 = f32 || E8_HAS(MatMul, E8_FORM_FLOAT | E8_FORM_INT16) ? gemm_f32 : NULL;
     k->decode = f32 ? decode : NULL;
     k->requantise = product || E8_HAS(Pool2D, E8_FORM_INT8) ? requantise_sums : NULL;
     k->dequantise_sums = dynamic ? dequantise_sums : NULL;

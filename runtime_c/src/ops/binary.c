@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Binary: y = clamp(f(a, b), act_min, act_max) with NumPy broadcasting; binary_int8.c has the int8 form.
+ * Binary: y = clamp(f(a, b), act_min, act_max) with NumPy broadcasting; binary_int8.c has the int8 form. The int16 form is Dequantize
+ * of both, the float32 form, and Quantize.
  *
  * Float32. ADD SUB MUL DIV: one IEEE operation. POW: e8_pow. MIN, MAX: NaN if either is. PRELU: a < 0 ? a * b : a. MOD: e8_fmod.
  * Comparisons give BOOL.
@@ -9,6 +10,8 @@
  * the sign of the divisor, or with `fmod` of the dividend, and gives 0 for a divisor of 0. POW with a negative exponent is
  * trunc(1 / a^-b), 0 for a = 0. AND OR XOR take BOOL. act_min and act_max do not apply. */
 #include "binary.h"
+
+#include "../real.h"
 
 static bool is_comparison(uint32_t kind)
 {
@@ -33,7 +36,7 @@ static e8_status check_type(struct check *c, const struct tensor *a, const struc
     }
     REQUIRE(c, "binary.type", y->type == a->type && tensor_is_quantised(y) == quantised);
     if (quantised) {
-        SUPPORTED(c, "binary.quantised", a->type == Type_INT8 && binary_int8_has(kind));
+        SUPPORTED(c, "binary.quantised", a->type == Type_INT16 || binary_int8_has(kind));
         REQUIRE(c, "binary.scale", a->scales.count == 1 && b->scales.count == 1);
     } else {
         SUPPORTED(c, "binary.type", a->type != Type_BOOL);
@@ -115,6 +118,30 @@ static const binary_row FLOAT_ROWS[BinaryKind_COUNT] = {
     [BinaryKind_MOD] = row_MOD,         [BinaryKind_LESS_EQUAL] = row_LESS_EQUAL,
     [BinaryKind_GREATER] = row_GREATER, [BinaryKind_GREATER_EQUAL] = row_GREATER_EQUAL,
 };
+
+/* The next `count` values of an operand, which steps by one or repeats, as real numbers. */
+static void take_int16(const struct binary *j, int operand, size_t at, size_t count, float *to)
+{
+    const int16_t *codes = (const int16_t *)(operand == 0 ? j->a : j->b) + at;
+    bool repeats = j->step[operand] == 0;
+    j->kernels->dequantise_s16(codes, to, repeats ? 1 : count, j->coded[operand]->scale);
+    for (size_t i = 1; repeats && i < count; i++) to[i] = to[0];
+}
+
+static void int16_row(const struct binary *j, const struct strided_cursor *c)
+{
+    float a[REAL_BLOCK], b[REAL_BLOCK];
+    struct binary local = {.a = a, .b = b, .y = a, .step = {1, 1}, .act_min = j->act_min, .act_max = j->act_max};
+    for (size_t i = 0; i < c->count; i += REAL_BLOCK) {
+        struct strided_cursor all = {.count = c->count - i < REAL_BLOCK ? c->count - i : REAL_BLOCK};
+        for (int o = 0; o < 2; o++) {
+            ptrdiff_t at = c->offset[o] + (ptrdiff_t)i * j->step[o];
+            take_int16(j, o, (size_t)at, all.count, o == 0 ? a : b);
+        }
+        FLOAT_ROWS[j->kind](&local, &all);
+        real_to_codes(j->kernels, j->coded[2], c->position + i, a, all.count);
+    }
+}
 
 static int64_t wrapped_power(int64_t a, int64_t b)
 {
@@ -235,7 +262,10 @@ static e8_status run(const struct run *r)
     strided_broadcast(&j.space, 1, &b);
     strided_collapse(&j.space);
     for (uint32_t i = 0; i < 2; i++) j.step[i] = j.space.stride[i][j.space.rank - 1];
-    if (E8_HAS(Binary, E8_FORM_INT8) && tensor_is_quantised(&a))
+    if (E8_HAS(Binary, E8_FORM_INT16) && tensor_is_quantised(&a) && a.type == Type_INT16) {
+        j.row = int16_row;
+        j.coded[0] = &a, j.coded[1] = &b, j.coded[2] = &y;
+    } else if (E8_HAS(Binary, E8_FORM_INT8) && tensor_is_quantised(&a))
         binary_int8_prepare(&j, &a, &b, &y);
     else
         j.row = E8_HAS(Binary, E8_FORM_FLOAT) && tensor_is_float(&a) ? FLOAT_ROWS[j.kind] : integer_row;

@@ -25,6 +25,7 @@ struct binary {
     float act_min, act_max;
     size_t total;
     uint32_t tasks;
+    const struct tensor *coded[3]; /* int16: a, b and y */
     /* int8 */
     struct e8_add_s8 add;
     struct e8_mul_s8 mul;

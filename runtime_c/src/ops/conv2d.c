@@ -45,7 +45,8 @@ static void set_rows(struct conv *v, const struct op *op)
         .taps = lines ? kh : kh * kw,
         .segment = lines ? kw * channels : channels,
     };
-    v->rows.gather = linear_is(l, LINEAR_INT8) && v->rows.taps > 1 && v->rows.segment % 4 != 0;
+    bool codes = linear_is(l, LINEAR_INT8) || linear_is(l, LINEAR_INT16);
+    v->rows.gather = codes && v->rows.taps > 1 && v->rows.segment % 4 != 0;
 }
 
 static e8_status check(struct check *c)

@@ -46,6 +46,17 @@ static size_t pixels_at_a_time(const struct depthwise *d)
     return linear_rows(d->taps);
 }
 
+/* A thread's scratch: pointers, then the sums of a pixel (int16). */
+static uint64_t sums_at(const struct depthwise *d)
+{
+    return size_align(size_mul(size_mul(d->taps, pixels_at_a_time(d)), sizeof(void *)), 64);
+}
+
+static uint64_t sums_bytes(const struct depthwise *d)
+{
+    return linear_is(&d->l, LINEAR_INT16) ? size_mul(d->l.padded, sizeof(double)) : 0;
+}
+
 static e8_status check(struct check *c)
 {
     struct depthwise d;
@@ -58,7 +69,7 @@ static e8_status check(struct check *c)
     SUPPORTED(c, "depthwise_conv2d.weights_group", d.l.w.scales.count <= d.l.channels);
     c->tensor = E8_ABSENT;
     c->scratch_shared = linear_scratch_layout(&d.l, d.l.channels, d.extra).total;
-    c->scratch_thread = size_max(size_mul(size_mul(d.taps, pixels_at_a_time(&d)), sizeof(void *)), E8_DEPTHWISE_SCRATCH);
+    c->scratch_thread = size_max(size_add(sums_at(&d), sums_bytes(&d)), E8_DEPTHWISE_SCRATCH);
     c->macs = size_mul(d.l.y.elements, d.taps);
     return E8_OK;
 }
@@ -66,17 +77,39 @@ static e8_status check(struct check *c)
 struct job {
     const struct run *run;
     const struct depthwise *d;
-    struct e8_requant q;
+    struct linear_requant q;
     const void *x, *w, *zeros;
     const float *bias;
     uint32_t tasks;
 };
+
+static void run_int16(const struct job *job, const void **pointers, size_t first, size_t count)
+{
+    const struct linear *l = &job->d->l;
+    struct e8_depthwise_s16 g = {
+        .channels = l->channels,
+        .taps = job->d->taps,
+        .a_stride = pixels_at_a_time(job->d),
+        .w = job->w,
+        .w_stride = l->padded,
+        .out = (double *)(void *)((uint8_t *)pointers + sums_at(job->d)),
+    };
+    for (size_t i = 0; i < count; i++) {
+        g.a = pointers + i;
+        job->run->kernels->depthwise_s16(&g);
+        job->run->kernels->finish_s16(g.out, NULL, (int16_t *)l->y.address + (first + i) * l->channels, l->channels, &job->q.int16);
+    }
+}
 
 static void run_pixels(const struct job *job, const void **pointers, size_t first, size_t count)
 {
     const struct linear *l = &job->d->l;
     size_t stride = pixels_at_a_time(job->d), out = first * l->channels;
     window_pointers(&job->d->w, job->x, l->channels * type_bytes(l->x.type), job->zeros, first, count, pointers, stride);
+    if (linear_is(l, LINEAR_INT16)) {
+        run_int16(job, pointers, first, count);
+        return;
+    }
     if (linear_is(l, LINEAR_INT8)) {
         struct e8_depthwise_s8 g = {
             .m = count,
@@ -89,7 +122,7 @@ static void run_pixels(const struct job *job, const void **pointers, size_t firs
             .out = (int8_t *)l->y.address + out,
             .out_stride = l->channels,
         };
-        job->run->kernels->depthwise_s8(&g, &job->q);
+        job->run->kernels->depthwise_s8(&g, &job->q.int8);
         return;
     }
     struct e8_depthwise_f32 g = {
@@ -114,7 +147,7 @@ static bool by_picture(const struct run *r, const struct depthwise *d)
 {
     const struct window *w = &d->w;
     bool present = linear_is(&d->l, LINEAR_INT8) ? r->kernels->depthwise_image_s8 != NULL : r->kernels->depthwise_image_f32 != NULL;
-    return present && e8_depthwise_fits(w->kh, w->kw, w->sw, w->dh, w->dw);
+    return present && !linear_is(&d->l, LINEAR_INT16) && e8_depthwise_fits(w->kh, w->kw, w->sw, w->dh, w->dw);
 }
 
 /* Output rows [first, last) of picture `n`. */
@@ -149,7 +182,7 @@ static void run_lines(const struct job *job, uint8_t *scratch, size_t n, size_t 
         .scratch = scratch,
     };
     if (linear_is(l, LINEAR_INT8))
-        job->run->kernels->depthwise_image_s8(&g, &job->q);
+        job->run->kernels->depthwise_image_s8(&g, &job->q.int8);
     else
         job->run->kernels->depthwise_image_f32(&g);
 }

@@ -2,8 +2,7 @@
  *
  * Dequantize: y = (x - zero_point) * scale, INT8 or INT16 to float32. In a model whose activations wait for calibration x is
  * float32 too, and the elements are copied. */
-#include "../numeric.h"
-#include "../op.h"
+#include "../real.h"
 
 static e8_status check(struct check *c)
 {
@@ -28,14 +27,8 @@ static void task(void *argument, uint32_t index)
 {
     const struct job *j = argument;
     size_t begin, end;
-    float *y = j->y.address;
     run_share((size_t)j->y.elements, 64, index, j->tasks, &begin, &end);
-    if (j->x.type == Type_INT8) {
-        j->run->kernels->dequantise((const int8_t *)j->x.address + begin, y + begin, end - begin, j->x.scale, j->x.zero_point);
-        return;
-    }
-    const int16_t *x = j->x.address;
-    for (size_t i = begin; i < end; i++) y[i] = (float)(x[i] - j->x.zero_point) * j->x.scale;
+    codes_to_real(j->run->kernels, &j->x, begin, (float *)j->y.address + begin, end - begin);
 }
 
 static e8_status run(const struct run *r)

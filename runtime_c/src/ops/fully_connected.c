@@ -209,7 +209,7 @@ static e8_status run(const struct run *r)
     };
     linear_prepare(&l, &s, r->shared, &job.q);
     if (linear_is(&l, LINEAR_DYNAMIC))
-        run_dynamic(r, &l, &s, &job.q);
+        run_dynamic(r, &l, &s, &job.q.int8);
     else
         linear_run_rows(&job);
     return E8_OK;

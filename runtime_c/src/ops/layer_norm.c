@@ -5,8 +5,9 @@
  *   float: mean = sum x / n; var = sum (x - mean)^2 / n; r = 1 / sqrt(var + epsilon); y = ((x - mean) * r) * gamma + beta.
  *     Sums go into 8 lanes (element i to lane i mod 8), lanes added as in row_loops.h.
  *   int8: S = sum q, D = n * sum q^2 - S^2, exact integers; r = s / sqrt(s*s * float(D) + epsilon * (n*n));
- *     y = requantise((float(n*q - S) * r) * (gamma / s_out) + beta / s_out). The zero point cancels out. */
-#include "../op.h"
+ *     y = requantise((float(n*q - S) * r) * (gamma / s_out) + beta / s_out). The zero point cancels out.
+ *   int16: Dequantize, the float form and Quantize. */
+#include "../real.h"
 
 enum { MOST = 65536 };
 
@@ -22,12 +23,16 @@ static e8_status check(struct check *c)
     REQUIRE(c, "layer_norm.gamma", !scaled || (gamma.type == Type_FLOAT32 && gamma.elements == n));
     REQUIRE(c, "layer_norm.beta", !shifted || (beta.type == Type_FLOAT32 && beta.elements == n));
     REQUIRE(c, "layer_norm.type", in.type == out.type);
-    SUPPORTED(c, "layer_norm.type", in.type == Type_FLOAT32 || in.type == Type_INT8);
+    SUPPORTED(c, "layer_norm.type", in.type == Type_FLOAT32 || in.type == Type_INT8 || in.type == Type_INT16);
     float epsilon = flat_float(c->op.params, LayerNorm_epsilon, 0.00001f);
     REQUIRE(c, "layer_norm.epsilon", epsilon >= 0.0f && epsilon <= 1e6f);
     c->macs = size_mul(in.elements, 4);
     if (in.type == Type_FLOAT32) return E8_OK;
     REQUIRE(c, "layer_norm.scale", tensor_is_quantised(&in) && tensor_is_quantised(&out));
+    if (in.type == Type_INT16) {
+        c->scratch_thread = size_mul(n, sizeof(float));
+        return E8_OK;
+    }
     SUPPORTED(c, "layer_norm.length", n <= MOST); /* n*q - S fits in int32, D in int64 */
     c->scratch_shared = size_mul(n, 2 * sizeof(float));
     return E8_OK;
@@ -41,6 +46,14 @@ struct job {
     uint32_t tasks;
 };
 
+static void row_int16(const struct job *j, float *row, size_t at)
+{
+    const struct e8_kernels *k = j->run->kernels;
+    codes_to_real(k, &j->in, at, row, j->length);
+    k->layer_norm_f32(row, row, j->length, &j->p);
+    real_to_codes(k, &j->out, at, row, j->length);
+}
+
 static void task(void *argument, uint32_t index)
 {
     const struct job *j = argument;
@@ -48,7 +61,9 @@ static void task(void *argument, uint32_t index)
     run_share(j->rows, 1, index, j->tasks, &begin, &end);
     for (size_t row = begin; row < end; row++) {
         size_t at = row * j->length;
-        if (j->in.type == Type_FLOAT32)
+        if (E8_HAS(LayerNorm, E8_FORM_INT16) && j->in.type == Type_INT16)
+            row_int16(j, (float *)(void *)(j->run->thread + index * j->run->thread_bytes), at);
+        else if (j->in.type == Type_FLOAT32)
             j->run->kernels->layer_norm_f32((const float *)j->in.address + at, (float *)j->out.address + at, j->length, &j->p);
         else
             j->run->kernels->layer_norm_s8((const int8_t *)j->in.address + at, (int8_t *)j->out.address + at, j->length, &j->p);

@@ -22,7 +22,7 @@ static void decode_activation(const struct op *op, struct linear *l, uint32_t lo
 
 static enum linear_form form_of(const struct op *op, const struct linear *l)
 {
-    if (l->x.type != Type_FLOAT32) return LINEAR_INT8;
+    if (l->x.type != Type_FLOAT32) return l->x.type == Type_INT16 ? LINEAR_INT16 : LINEAR_INT8;
     if (l->w.type == Type_FLOAT32) return LINEAR_FLOAT;
     bool dynamic = op->kind == KIND_FullyConnected && flat_byte(op->params, FullyConnected_dynamic, 0);
     return dynamic ? LINEAR_DYNAMIC : LINEAR_CODED;
@@ -68,7 +68,7 @@ static e8_status check_form(struct check *c, const struct linear *l)
     uint64_t outputs = size_mul(l->groups, l->channels);
     bool codes = (l->w.type == Type_INT8 && l->w.bits <= 8) || (l->w.type == Type_INT16 && l->w.bits <= 16);
     bool grouped = l->w.group != 0 && l->w.group < l->depth;
-    bool integer = linear_is(l, LINEAR_INT8) || linear_is(l, LINEAR_DYNAMIC);
+    bool coded = linear_is(l, LINEAR_INT8) || linear_is(l, LINEAR_INT16), integer = coded || linear_is(l, LINEAR_DYNAMIC);
     c->tensor = l->w.index;
     REQUIRE(c, "linear.weights_constant", l->w.constant);
     REQUIRE(c, "linear.weights_type", codes || l->w.type == Type_FLOAT32);
@@ -84,8 +84,9 @@ static e8_status check_form(struct check *c, const struct linear *l)
         REQUIRE(c, "linear.weights_scale", (l->w.scales.count == 1 || l->w.scales.count == outputs) && !grouped);
     }
     c->tensor = E8_ABSENT;
-    if (linear_is(l, LINEAR_INT8)) {
-        SUPPORTED(c, "linear.type", l->x.type == Type_INT8 && l->y.type == Type_INT8);
+    if (coded) {
+        uint32_t type = linear_is(l, LINEAR_INT8) ? Type_INT8 : Type_INT16;
+        SUPPORTED(c, "linear.type", l->x.type == type && l->y.type == type);
         REQUIRE(c, "linear.scale", tensor_is_quantised(&l->x) && tensor_is_quantised(&l->y));
     } else {
         REQUIRE(c, "linear.type", tensor_is_float(&l->x) && tensor_is_float(&l->y));
@@ -126,31 +127,24 @@ struct linear_scratch linear_scratch_layout(const struct linear *l, uint64_t zer
 {
     struct linear_scratch s = {0};
     uint64_t total = 0, array = size_mul(size_mul(l->groups, l->padded), 4);
-    bool int8 = linear_is(l, LINEAR_INT8);
-    s.init = place(&total, int8 ? array : 0);
-    s.multiplier = place(&total, int8 ? array : 0);
+    bool int8 = linear_is(l, LINEAR_INT8), int16 = linear_is(l, LINEAR_INT16), coded = int8 || int16;
+    s.init = place(&total, int16 ? size_mul(array, 2) : int8 ? array : 0);
+    s.multiplier = place(&total, coded ? array : 0);
     s.weight_sum = place(&total, int8 || linear_is(l, LINEAR_DYNAMIC) ? array : 0);
-    s.residual = place(&total, int8 && l->has_residual ? array : 0);
-    s.bias = place(&total, !int8 && l->has_bias ? array : 0);
+    s.residual = place(&total, coded && l->has_residual ? array : 0);
+    s.bias = place(&total, !coded && l->has_bias ? array : 0);
     s.scale = place(&total, linear_is(l, LINEAR_CODED) || linear_is(l, LINEAR_DYNAMIC) ? array : 0);
     s.limits = place(&total, int8 ? size_mul(l->groups * (l->padded / E8_NR), E8_GEMM_LIMITS((uint64_t)l->depth)) : 0);
-    s.zeros = place(&total, size_mul(zeros, int8 ? 1 : 4));
+    s.zeros = place(&total, size_mul(zeros, type_bytes(l->x.type)));
     s.extra = place(&total, extra);
     s.total = total;
     return s;
 }
 
-/* clamp(rne(real / scale) + zero_point), as a code. */
-static int32_t code_of(float real, const struct tensor *t)
-{
-    float lowest = (float)(-128 - t->zero_point), highest = (float)(127 - t->zero_point);
-    return rne_int32(min_float(max_float(real / t->scale, lowest), highest)) + t->zero_point;
-}
-
 void linear_code_bounds(const struct linear *l, int32_t *low, int32_t *high)
 {
-    *low = code_of(l->act_min, &l->y);
-    *high = code_of(l->act_max, &l->y);
+    *low = tensor_code(&l->y, l->act_min);
+    *high = tensor_code(&l->y, l->act_max);
 }
 
 static float weight_scale(const struct linear *l, size_t channel)
@@ -179,6 +173,17 @@ static void prepare_int8(const struct linear *l, const struct linear_scratch *s,
     }
 }
 
+static void prepare_int16(const struct linear *l, const struct linear_scratch *s, uint8_t *shared, size_t channel, size_t slot)
+{
+    const double bound = 0x1p50;
+    float scale = l->x.scale * weight_scale(l, channel);
+    double start = (double)((l->has_bias ? flat_load_float(l->bias.data.bytes + 4 * channel) : 0.0f) / scale);
+    start = start > -bound ? start : -bound;
+    ((double *)(void *)(shared + s->init))[slot] = rne_double(start < bound ? start : bound);
+    ((float *)(void *)(shared + s->multiplier))[slot] = scale / l->y.scale;
+    if (l->has_residual) ((float *)(void *)(shared + s->residual))[slot] = min_float(l->residual.scale / scale, 0x1p34f);
+}
+
 static void prepare_float(const struct linear *l, const struct linear_scratch *s, uint8_t *shared, size_t channel, size_t slot)
 {
     bool grouped = l->w.scales.count > l->groups * l->channels;
@@ -188,22 +193,13 @@ static void prepare_float(const struct linear *l, const struct linear_scratch *s
         ((int32_t *)(void *)(shared + s->weight_sum))[slot] = (int32_t)flat_load32(l->sum.data.bytes + 4 * channel);
 }
 
-void linear_prepare(const struct linear *l, const struct linear_scratch *s, uint8_t *shared, struct e8_requant *q)
+/* Per-channel arrays of a form. */
+typedef void (*prepare_channel)(const struct linear *l, const struct linear_scratch *s, uint8_t *shared, size_t channel, size_t slot);
+
+static void requant_int8(const struct linear *l, const struct linear_scratch *s, const uint8_t *shared, struct e8_requant *q)
 {
-    bool int8 = linear_is(l, LINEAR_INT8);
-    memset(shared, 0, s->limits);
-    memset(shared + s->zeros, int8 ? l->x.zero_point : 0, s->extra - s->zeros);
-    for (size_t g = 0; g < l->groups; g++) {
-        for (size_t c = 0; c < l->channels; c++) {
-            if (int8)
-                prepare_int8(l, s, shared, g * l->channels + c, g * l->padded + c);
-            else
-                prepare_float(l, s, shared, g * l->channels + c, g * l->padded + c);
-        }
-    }
-    memset(q, 0, sizeof *q);
     q->weight_sum = (const int32_t *)(const void *)(shared + s->weight_sum);
-    if (!int8) return;
+    if (!linear_is(l, LINEAR_INT8)) return;
     q->init = (const int32_t *)(const void *)(shared + s->init);
     q->multiplier = (const float *)(const void *)(shared + s->multiplier);
     if (l->has_residual) {
@@ -212,6 +208,34 @@ void linear_prepare(const struct linear *l, const struct linear_scratch *s, uint
     }
     q->zero_point = l->y.zero_point;
     linear_code_bounds(l, &q->low, &q->high);
+}
+
+static void requant_int16(const struct linear *l, const struct linear_scratch *s, const uint8_t *shared, struct e8_requant_s16 *q)
+{
+    int32_t low, high;
+    linear_code_bounds(l, &low, &high);
+    *q = (struct e8_requant_s16){
+        .init = (const double *)(const void *)(shared + s->init),
+        .multiplier = (const float *)(const void *)(shared + s->multiplier),
+        .residual_multiplier = (const float *)(const void *)(shared + (l->has_residual ? s->residual : s->multiplier)),
+        .low = (float)low,
+        .high = (float)high,
+    };
+}
+
+void linear_prepare(const struct linear *l, const struct linear_scratch *s, uint8_t *shared, struct linear_requant *q)
+{
+    bool int8 = linear_is(l, LINEAR_INT8), int16 = linear_is(l, LINEAR_INT16);
+    prepare_channel prepare = int8 ? prepare_int8 : int16 ? prepare_int16 : prepare_float;
+    memset(shared, 0, s->limits);
+    memset(shared + s->zeros, int8 ? l->x.zero_point : 0, s->extra - s->zeros);
+    for (size_t g = 0; g < l->groups; g++)
+        for (size_t c = 0; c < l->channels; c++) prepare(l, s, shared, g * l->channels + c, g * l->padded + c);
+    memset(q, 0, sizeof *q);
+    if (int16)
+        requant_int16(l, s, shared, &q->int16);
+    else
+        requant_int8(l, s, shared, &q->int8);
 }
 
 struct e8_requant linear_requant_at(const struct e8_requant *q, size_t channel)
@@ -244,9 +268,12 @@ static size_t panel_blocks(const struct linear *l)
 /* Bytes that a row's last copy may write beyond the row. */
 enum { GATHER_SLACK = 16 };
 
+/* Output channels whose int16 sums are held at a time. */
+enum { INT16_COLUMNS = 64 };
+
 /* Parts of a thread's scratch. */
 struct parts {
-    size_t pointers, kernel, rows, edge, panel, scales;
+    size_t pointers, kernel, sums, rows, edge, panel, scales;
     uint64_t total;
 };
 
@@ -255,11 +282,12 @@ static struct parts thread_parts(const struct linear_rows *job)
     const struct linear *l = job->l;
     struct parts p = {0};
     uint64_t total = 0, rows = linear_rows(job->taps), depth4 = size_div_up(l->depth, 4) * 4;
-    bool int8 = linear_is(l, LINEAR_INT8);
-    uint64_t edge = job->lines ? size_mul(window_edge_pixels(job->window, (size_t)rows), size_mul(l->depth, int8 ? 1 : sizeof(float))) : 0;
+    size_t width = type_bytes(l->x.type);
+    uint64_t edge = job->lines ? size_mul(window_edge_pixels(job->window, (size_t)rows), size_mul(l->depth, width)) : 0;
     p.pointers = place(&total, size_mul(size_mul(job->taps, rows), sizeof(void *)));
-    p.kernel = place(&total, int8 ? E8_GEMM_S8_SCRATCH((uint64_t)l->depth) : 0);
-    p.rows = place(&total, job->gather ? size_add(size_mul(rows, depth4), GATHER_SLACK) : 0);
+    p.kernel = place(&total, linear_is(l, LINEAR_INT8) ? E8_GEMM_S8_SCRATCH((uint64_t)l->depth) : 0);
+    p.sums = place(&total, linear_is(l, LINEAR_INT16) ? rows * INT16_COLUMNS * sizeof(double) : 0);
+    p.rows = place(&total, job->gather ? size_add(size_mul(rows, depth4 * width), GATHER_SLACK) : 0);
     p.edge = place(&total, edge);
     p.panel = place(&total, linear_is(l, LINEAR_CODED) ? size_mul(size_mul(panel_blocks(l), l->depth), E8_NR * sizeof(float)) : 0);
     p.scales =
@@ -291,7 +319,7 @@ static void point_at_rows(const struct tile *t)
 {
     const struct linear_rows *job = t->job;
     const void **out = tile_pointers(t);
-    size_t width = linear_is(job->l, LINEAR_INT8) ? 1 : sizeof(float);
+    size_t width = type_bytes(job->l->x.type);
     const uint8_t *x = (const uint8_t *)job->l->x.address + t->group * job->segment * width;
     if (job->lines) {
         window_lines(job->window, x, job->row_bytes, job->zeros, t->scratch + t->parts.edge, t->row, t->rows, out, linear_rows(job->taps));
@@ -311,9 +339,10 @@ static void gather_rows(const struct tile *t)
     const struct linear_rows *job = t->job;
     const void **pointers = tile_pointers(t);
     const uint8_t *x = job->l->x.address, *end = x + job->l->x.bytes;
-    size_t stride = linear_rows(job->taps), depth4 = (job->l->depth + 3) / 4 * 4, segment = job->segment;
+    size_t width = type_bytes(job->l->x.type), row_bytes = (job->l->depth + 3) / 4 * 4 * width, segment = job->segment * width;
+    size_t stride = linear_rows(job->taps);
     for (size_t i = 0; i < t->rows; i++) {
-        uint8_t *row = t->scratch + t->parts.rows + i * depth4, *to = row;
+        uint8_t *row = t->scratch + t->parts.rows + i * row_bytes, *to = row;
         for (size_t k = 0; k < job->taps; k++, to += segment) {
             const uint8_t *from = pointers[k * stride + i];
             if (segment <= 16 && from >= x && from < end && (size_t)(end - from) >= 16)
@@ -332,7 +361,7 @@ static void multiply_int8(const struct tile *t)
     size_t first = t->first_block * E8_NR, end = t->end_block * E8_NR;
     size_t depth4 = (l->depth + 3) / 4 * 4, column = t->group * l->channels + first, outputs = l->groups * l->channels;
     if (job->gather) gather_rows(t);
-    struct e8_requant q = linear_requant_at(&job->q, t->group * l->padded + first);
+    struct e8_requant q = linear_requant_at(&job->q.int8, t->group * l->padded + first);
     struct e8_gemm_s8 g = {
         .m = t->rows,
         .n = (end < l->channels ? end : l->channels) - first,
@@ -349,6 +378,40 @@ static void multiply_int8(const struct tile *t)
         .limits = job->limits ? job->limits + (t->group * l->padded + first) / E8_NR * E8_GEMM_LIMITS(l->depth) : NULL,
     };
     job->run->kernels->gemm_s8(&g, &q);
+}
+
+static void multiply_int16(const struct tile *t)
+{
+    const struct linear_rows *job = t->job;
+    const struct linear *l = job->l;
+    size_t depth4 = (l->depth + 3) / 4 * 4, outputs = l->groups * l->channels, end = t->end_block * E8_NR;
+    double *sums = (double *)(void *)(t->scratch + t->parts.sums);
+    if (end > l->channels) end = l->channels;
+    if (job->gather) gather_rows(t);
+    for (size_t first = t->first_block * E8_NR; first < end; first += INT16_COLUMNS) {
+        size_t slot = t->group * l->padded + first, columns = end - first < INT16_COLUMNS ? end - first : INT16_COLUMNS;
+        struct e8_requant_s16 q = job->q.int16;
+        q.init += slot;
+        q.multiplier += slot;
+        q.residual_multiplier += slot;
+        struct e8_gemm_s16 g = {
+            .m = t->rows,
+            .n = columns,
+            .taps = job->gather ? 1 : job->taps,
+            .segment = job->gather ? l->depth : job->segment,
+            .a = tile_pointers(t),
+            .a_stride = linear_rows(job->taps),
+            .w = (const int8_t *)l->w.data.bytes + slot * depth4,
+            .out = sums,
+            .out_stride = INT16_COLUMNS,
+        };
+        job->run->kernels->gemm_s16(&g);
+        for (size_t i = 0; i < t->rows; i++) {
+            size_t at = (t->row + i) * outputs + t->group * l->channels + first;
+            const int16_t *residual = l->has_residual ? (const int16_t *)l->residual.address + at : NULL;
+            job->run->kernels->finish_s16(sums + i * INT16_COLUMNS, residual, (int16_t *)l->y.address + at, columns, &q);
+        }
+    }
 }
 
 static void multiply_float(const struct tile *t, const float *w)
@@ -422,6 +485,8 @@ static void run_group(struct tile *t, size_t begin, size_t end, size_t first, si
             point_at_rows(t);
             if (linear_is(l, LINEAR_INT8))
                 multiply_int8(t);
+            else if (linear_is(l, LINEAR_INT16))
+                multiply_int16(t);
             else
                 multiply_float(t, w);
         }

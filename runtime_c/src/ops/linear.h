@@ -5,6 +5,7 @@
  *
  * Forms
  *   int8     x, y int8 with scales; weights 8-bit codes with 1 or O scales.
+ *   int16    x, y int16 with scales; weights as in int8.
  *   float    x, y, weights float32.
  *   coded    x, y float32; weights codes of 1 to 16 bits with 1, O or O * ceil(K / group) scales.
  *   dynamic  as coded with 8 bits and 1 or O scales; x is quantised to int8 row by row (FullyConnected only).
@@ -17,7 +18,13 @@
  *   low      = clamp(rne(clamp(act_min / s_out, -128 - z, 127 - z)) + z), high alike
  * Why int32 is enough: a code minus its zero point is at most 255, a weight 127, so the sum over k is at most 255 * 127 * K =
  * 32385 * K; bias is at most `bound`, the residual 255 * bound / 256, and the three together at most 2^31 - 1. Partial sums may
- * wrap (modulo 2^32), the total may not. K = 65536 leaves a bound of 12550143. */
+ * wrap (modulo 2^32), the total may not. K = 65536 leaves a bound of 12550143.
+ *
+ * The numbers of an int16 run, with s, m, low and high as above (codes are symmetric, -32767 to 32767):
+ *   init     = rne(clamp(double(bias[c] / s), -2^50, 2^50))
+ *   residual = min(s_res / s, 2^34)
+ * Accumulators are whole numbers below 2^53 in double precision, so they are exact: a sum over k is at most 2^15 * 127 * 65536,
+ * the residual at most 2^49. */
 #ifndef E8_LINEAR_H
 #define E8_LINEAR_H
 
@@ -26,7 +33,7 @@
 
 enum { LINEAR_MAX_DEPTH = 65536 };
 
-enum linear_form { LINEAR_INT8, LINEAR_FLOAT, LINEAR_CODED, LINEAR_DYNAMIC };
+enum linear_form { LINEAR_INT8, LINEAR_INT16, LINEAR_FLOAT, LINEAR_CODED, LINEAR_DYNAMIC };
 
 enum { LINEAR_X, LINEAR_WEIGHTS, LINEAR_BIAS, LINEAR_SUM, LINEAR_RESIDUAL };
 
@@ -44,7 +51,8 @@ struct linear {
 /* Whether a run has this form; known at compile time where a pruned build holds the int8 form only. */
 static inline bool linear_is(const struct linear *l, enum linear_form form)
 {
-    return E8_LINEAR_HAS(E8_FORM_FLOAT) ? l->form == form : form == LINEAR_INT8;
+    if (form == LINEAR_INT16 && !E8_LINEAR_HAS(E8_FORM_INT16)) return false;
+    return E8_LINEAR_HAS(E8_FORM_FLOAT | E8_FORM_INT16) ? l->form == form : form == LINEAR_INT8;
 }
 
 /* Offsets in the shared scratch; each a multiple of 64. They fit a size_t once `total` has passed the model's limits. */
@@ -65,8 +73,14 @@ e8_status linear_check(struct check *c, const struct linear *l, bool depthwise);
 /* Place the arrays; `zeros` bytes of padding source and `extra` bytes of the operator's own follow. */
 struct linear_scratch linear_scratch_layout(const struct linear *l, uint64_t zeros, uint64_t extra);
 
-/* Fill them. The int8 requantisation of all channels is left in q; that of channel c is linear_requant_at(q, c). */
-void linear_prepare(const struct linear *l, const struct linear_scratch *s, uint8_t *shared, struct e8_requant *q);
+/* The requantisation of all channels in one of the coded forms. */
+struct linear_requant {
+    struct e8_requant int8;
+    struct e8_requant_s16 int16;
+};
+
+/* Fill them and leave the requantisation in q; that of channel c in int8 is linear_requant_at(&q->int8, c). */
+void linear_prepare(const struct linear *l, const struct linear_scratch *s, uint8_t *shared, struct linear_requant *q);
 struct e8_requant linear_requant_at(const struct e8_requant *q, size_t channel);
 
 /* Codes of act_min and act_max on the output's scale. */
@@ -81,10 +95,10 @@ struct linear_rows {
     const struct linear *l;
     const struct window *window; /* NULL: row i is x + i * row_bytes */
     bool lines;                  /* the segments are kernel rows (window_lines) instead of kernel positions */
-    bool gather;                 /* copy each row to scratch first: int8 segments that are no multiple of 4 */
+    bool gather;                 /* copy each row to scratch first: segments of codes that are no multiple of 4 */
     size_t rows, row_bytes, taps, segment;
     const void *zeros;
-    struct e8_requant q;
+    struct linear_requant q;
     const float *bias, *scale; /* padded, for the float forms */
     uint8_t *limits;           /* room for the weight limits of all groups, int8 */
     uint32_t tasks;

@@ -4,11 +4,14 @@
  *   float: y = clamp(fma chain over k ascending from 0).
  *   int8:  acc = sum over k of (a - z_a) * (b - z_b), exact in int32 because K <= 32768 and 255 * 255 * 32768 < 2^31;
  *          y = clamp(rne(float32(acc) * ((s_a * s_b) / s_y)) + z_y, low, high), low and high as in linear.h.
+ *   int16: acc = fma chain over k ascending from 0 of the codes as floats; y = rne(clamp(acc * ((s_a * s_b) / s_y), low, high)).
+ *          Products of two int16 codes need more than the 24 bits of a float from the 256th on; what is rounded off then lies far
+ *          below the step of an int16 output.
  * b is packed like weights, a panel of columns at a time, in each thread's scratch. The int8 kernel multiplies bare codes; with
  *   sum (a - z_a)(b - z_b) = sum a b - z_a sum b - z_b sum a + K z_a z_b
  * the second and last term start the accumulators of a column, the third is added per row. */
 #include "../numeric.h"
-#include "../op.h"
+#include "../real.h"
 
 enum { MAX_DEPTH = 32768, PANEL_BYTES = 128 * 1024, MAX_COLUMNS = 256, ROWS = 16 };
 
@@ -16,7 +19,7 @@ struct mat_mul {
     struct tensor a, b, y;
     int32_t lead[E8_MAX_RANK], a_lead[E8_MAX_RANK], b_lead[E8_MAX_RANK]; /* leading dimensions, aligned right, 1 where absent */
     size_t m, n, k, batch;
-    bool transpose_b, int8;
+    bool transpose_b, int8, int16;
     float act_min, act_max;
 };
 
@@ -42,6 +45,7 @@ static void find_sizes(const struct op *op, struct mat_mul *p)
     p->n = (size_t)b->dims[b->rank - (p->transpose_b ? 2 : 1)];
     p->batch = (size_t)(y->elements / (p->m * p->n));
     p->int8 = a->type == Type_INT8;
+    p->int16 = E8_HAS(MatMul, E8_FORM_INT16) && a->type == Type_INT16;
 }
 
 static e8_status check_shapes(struct check *c, const struct mat_mul *p)
@@ -69,7 +73,8 @@ static size_t panel_columns(const struct mat_mul *p)
 }
 
 struct parts {
-    size_t init, sum, sums, kernel;
+    size_t init, sum, sums, kernel; /* int8 */
+    size_t rows, result;            /* int16: rows of a and of the result as floats */
     uint64_t total;
 };
 
@@ -84,6 +89,11 @@ static struct parts thread_parts(const struct mat_mul *p)
         s.sums = s.sum + (size_t)columns * 4;
         s.kernel = s.sums + (size_t)columns * ROWS * 4;
         total = size_add(s.kernel, E8_GEMM_S8_SCRATCH((uint64_t)p->k));
+    }
+    if (p->int16) {
+        s.rows = (size_t)total;
+        s.result = (size_t)size_add(total, size_mul(size_mul(p->k, ROWS), sizeof(float)));
+        total = size_add(s.result, columns * ROWS * sizeof(float));
     }
     s.total = total;
     return s;
@@ -100,10 +110,10 @@ static e8_status check(struct check *c)
     find_sizes(&c->op, &p);
     TRY(check_shapes(c, &p));
     REQUIRE(c, "mat_mul.type", p.a.type == p.b.type && p.a.type == p.y.type);
-    SUPPORTED(c, "mat_mul.type", p.a.type == Type_FLOAT32 || p.a.type == Type_INT8);
-    if (p.int8) {
+    SUPPORTED(c, "mat_mul.type", p.a.type == Type_FLOAT32 || p.int8 || p.int16);
+    if (p.int8 || p.int16) {
         REQUIRE(c, "mat_mul.scale", tensor_is_quantised(&p.a) && tensor_is_quantised(&p.b) && tensor_is_quantised(&p.y));
-        SUPPORTED(c, "mat_mul.depth", p.k <= MAX_DEPTH);
+        SUPPORTED(c, "mat_mul.depth", p.int16 || p.k <= MAX_DEPTH);
     }
     REQUIRE(c, "mat_mul.activation", p.act_min <= p.act_max);
     c->scratch_thread = thread_parts(&p).total;
@@ -165,6 +175,17 @@ static void pack_float(const struct mat_mul *p, const float *b, size_t first, si
     }
 }
 
+static void pack_int16(const struct mat_mul *p, const int16_t *b, size_t first, size_t columns, float *panel)
+{
+    size_t column_step = p->transpose_b ? p->k : 1, depth_step = p->transpose_b ? 1 : p->n;
+    memset(panel, 0, (columns + E8_NR - 1) / E8_NR * E8_NR * p->k * sizeof *panel);
+    for (size_t c = 0; c < columns; c++) {
+        const int16_t *from = b + (first + c) * column_step;
+        float *to = panel + c / E8_NR * (p->k * E8_NR) + c % E8_NR;
+        for (size_t k = 0; k < p->k; k++) to[k * E8_NR] = from[k * depth_step];
+    }
+}
+
 static int32_t row_sum(const int8_t *row, size_t count)
 {
     int32_t sum = 0;
@@ -218,12 +239,43 @@ static void rows_float(const struct job *job, const uint8_t *scratch, const void
     job->run->kernels->gemm_f32(&g);
 }
 
+/* Rows of int16 codes through the float kernel. */
+static void rows_int16(const struct job *job, uint8_t *scratch, const void *const *rows, size_t count, size_t columns, int16_t *out)
+{
+    const struct mat_mul *p = job->p;
+    const struct e8_kernels *k = job->run->kernels;
+    struct parts s = thread_parts(p);
+    float *a = (float *)(void *)(scratch + s.rows), *result = (float *)(void *)(scratch + s.result);
+    const void *pointers[ROWS];
+    struct e8_gemm_f32 g = {
+        .m = count,
+        .n = columns,
+        .taps = 1,
+        .segment = p->k,
+        .a = pointers,
+        .a_stride = ROWS,
+        .w = (const float *)(const void *)scratch,
+        .out = result,
+        .out_stride = columns,
+        .low = -__builtin_inff(),
+        .high = __builtin_inff(),
+    };
+    for (size_t i = 0; i < count; i++) {
+        pointers[i] = a + i * p->k;
+        k->dequantise_s16(rows[i], a + i * p->k, p->k, 1.0f);
+    }
+    k->gemm_f32(&g);
+    for (size_t i = 0; i < count; i++)
+        k->quantise_s16(result + i * columns, out + i * p->n, columns, job->requant.multiplier, (float)job->requant.low,
+                        (float)job->requant.high);
+}
+
 /* Rows [begin, end) of matrix number `batch`. */
 static void run_matrix(const struct job *job, uint8_t *scratch, size_t batch, size_t begin, size_t end)
 {
     const struct mat_mul *p = job->p;
     struct parts s = thread_parts(p);
-    size_t width = p->int8 ? 1 : sizeof(float), each = panel_columns(p);
+    size_t width = type_bytes(p->a.type), each = panel_columns(p);
     const uint8_t *a = (const uint8_t *)p->a.address + operand_matrix(p, p->a_lead, batch) * (p->m * p->k) * width;
     const uint8_t *b = (const uint8_t *)p->b.address + operand_matrix(p, p->b_lead, batch) * (p->k * p->n) * width;
     uint8_t *y = (uint8_t *)p->y.address + batch * (p->m * p->n) * width;
@@ -232,6 +284,8 @@ static void run_matrix(const struct job *job, uint8_t *scratch, size_t batch, si
         if (p->int8)
             pack_int8(p, (const int8_t *)b, n, columns, (int8_t *)scratch, (int32_t *)(void *)(scratch + s.init),
                       (int32_t *)(void *)(scratch + s.sum));
+        else if (p->int16)
+            pack_int16(p, (const int16_t *)(const void *)b, n, columns, (float *)(void *)scratch);
         else
             pack_float(p, (const float *)(const void *)b, n, columns, (float *)(void *)scratch);
         for (size_t row = begin; row < end; row += ROWS) {
@@ -241,6 +295,8 @@ static void run_matrix(const struct job *job, uint8_t *scratch, size_t batch, si
             uint8_t *out = y + (row * p->n + n) * width;
             if (p->int8)
                 rows_int8(job, scratch, rows, count, columns, (int8_t *)out);
+            else if (p->int16)
+                rows_int16(job, scratch, rows, count, columns, (int16_t *)(void *)out);
             else
                 rows_float(job, scratch, rows, count, columns, (float *)(void *)out);
         }
@@ -260,13 +316,6 @@ static void task(void *argument, uint32_t index)
     }
 }
 
-/* clamp(rne(real / scale) + zero_point). */
-static int32_t code_of(float real, const struct tensor *t)
-{
-    float lowest = (float)(-128 - t->zero_point), highest = (float)(127 - t->zero_point);
-    return rne_int32(min_float(max_float(real / t->scale, lowest), highest)) + t->zero_point;
-}
-
 static e8_status run(const struct run *r)
 {
     struct mat_mul p;
@@ -275,11 +324,11 @@ static e8_status run(const struct run *r)
     run_output(r, 0, &p.y);
     find_sizes(&r->op, &p);
     struct job job = {.run = r, .p = &p, .row_units = (p.m + ROWS - 1) / ROWS};
-    if (p.int8) {
+    if (p.int8 || p.int16) {
         job.requant.multiplier = p.a.scale * p.b.scale / p.y.scale;
         job.requant.zero_point = p.y.zero_point;
-        job.requant.low = code_of(p.act_min, &p.y);
-        job.requant.high = code_of(p.act_max, &p.y);
+        job.requant.low = tensor_code(&p.y, p.act_min);
+        job.requant.high = tensor_code(&p.y, p.act_max);
     }
     job.tasks = run_tasks(r, size_mul(p.y.elements, p.k), p.batch * job.row_units);
     run_parallel(r, task, &job, job.tasks);

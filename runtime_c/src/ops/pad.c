@@ -49,8 +49,8 @@ static void padding(const struct tensor *y, float value, uint8_t element[8])
     if (y->type == Type_FLOAT32) {
         memcpy(element, &value, sizeof value);
     } else if (tensor_is_quantised(y)) {
-        int32_t low = y->type == Type_INT8 ? -128 : -32768;
-        int64_t code = requantise(value * (1.0f / y->scale), y->zero_point, low, -low - 1);
+        bool int8 = y->type == Type_INT8;
+        int64_t code = requantise(value * (1.0f / y->scale), y->zero_point, int8 ? -128 : -32767, int8 ? 127 : 32767);
         store_integer(element, y->type, 0, code);
     } else {
         store_integer(element, y->type, 0, integer_of_float(value));

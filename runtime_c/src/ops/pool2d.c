@@ -4,7 +4,7 @@
  *   max:     y = largest x of the window's positions inside the input
  *   average: y = sum of x over those positions / count, positions in row-major order
  *            count = those positions, or with count_include_pad all of the window's
- *   int8 average: requantise(sum(q - z) * (s_in / (s_out * float(count)))); int8 max moves codes, one scale in and out.
+ *   int8 average: requantise(sum(q - z) * (s_in / (s_out * float(count)))); int8 max moves codes, one scale in and out. int16 alike.
  * A window without any position inside the input gives the lowest value (max) or zero (average). */
 #include "../op.h"
 
@@ -69,8 +69,8 @@ static e8_status check(struct check *c)
     read_params(&c->op, &in, &out, &p);
     SUPPORTED(c, "pool2d.kind", p.kind < PoolKind_COUNT);
     REQUIRE(c, "pool2d.type", in.type == out.type);
-    SUPPORTED(c, "pool2d.type", in.type == Type_FLOAT32 || in.type == Type_INT8);
-    if (in.type == Type_INT8) {
+    SUPPORTED(c, "pool2d.type", in.type == Type_FLOAT32 || in.type == Type_INT8 || in.type == Type_INT16);
+    if (in.type != Type_FLOAT32) {
         REQUIRE(c, "pool2d.scale", tensor_is_quantised(&in) == tensor_is_quantised(&out));
         REQUIRE(c, "pool2d.scale", p.kind == PoolKind_MAX || tensor_is_quantised(&in));
         if (p.kind == PoolKind_MAX) TRY(check_same_quantisation(c, &in, &out));
@@ -79,6 +79,7 @@ static e8_status check(struct check *c)
     REQUIRE(c, "pool2d.shape", out.dims[0] == in.dims[0] && out.dims[3] == in.dims[3]);
     uint64_t taps = size_mul((uint64_t)p.y.kernel, (uint64_t)p.x.kernel);
     REQUIRE(c, "pool2d.window", taps <= 1u << 22); /* 255 * taps fits in int32 */
+    SUPPORTED(c, "pool2d.window", in.type != Type_INT16 || taps < 1u << 16);
     /* Pointers to the positions of a window, then (int8 average) the sums. */
     c->scratch_thread = size_add(size_align(size_mul(taps, sizeof(void *)), 64), size_mul((uint64_t)p.channels, 4));
     c->macs = size_mul(out.elements, taps);
@@ -152,6 +153,17 @@ static void pool_s8(const struct job *j, const int8_t *const *taps, size_t count
     j->run->kernels->requantise(sums, y, channels, -(int32_t)count * j->in.zero_point, &q);
 }
 
+static void pool_s16(const struct job *j, const int16_t *const *taps, size_t count, float divisor, int16_t *y)
+{
+    bool average = j->p.kind == PoolKind_AVERAGE;
+    float multiplier = count > 0 ? j->in.scale / (j->out.scale * divisor) : 0.0f;
+    for (size_t c = 0; c < (size_t)j->p.channels; c++) {
+        int32_t acc = average ? 0 : -32768;
+        for (size_t t = 0; t < count; t++) acc = average ? acc + taps[t][c] : max_int(acc, taps[t][c]);
+        y[c] = (int16_t)(average ? requantise((float)acc * multiplier, 0, -32767, 32767) : acc);
+    }
+}
+
 /* A task takes a share of the output rows of all images. */
 static void task(void *argument, uint32_t index)
 {
@@ -172,6 +184,8 @@ static void task(void *argument, uint32_t index)
             float divisor = (float)(p->count_include_pad ? (size_t)p->y.kernel * (size_t)p->x.kernel : count);
             if (E8_HAS(Pool2D, E8_FORM_FLOAT) && width == 4)
                 pool_f32(j, (const float *const *)(const void *)taps, count, divisor, (float *)j->out.address + at);
+            else if (E8_HAS(Pool2D, E8_FORM_INT16) && width == 2)
+                pool_s16(j, (const int16_t *const *)(const void *)taps, count, divisor, (int16_t *)j->out.address + at);
             else
                 pool_s8(j, (const int8_t *const *)(const void *)taps, count, divisor, (int8_t *)j->out.address + at, sums);
         }

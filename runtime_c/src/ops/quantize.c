@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Quantize: y = clamp(rne(x * (1 / scale)) + zero_point), float32 to INT8 or INT16. In a model whose activations wait for
- * calibration y is float32 too, and the elements are copied. */
-#include "../numeric.h"
-#include "../op.h"
+ * Quantize: y = clamp(rne(x * (1 / scale)) + zero_point), float32 to INT8 or INT16; int16 has no zero point and is clamped to
+ * -32767..32767. Codes get another type or scale: y = clamp(rne((x - zero_x) * (scale_x / scale_y)) + zero_y). In a model whose
+ * activations wait for calibration x and y are float32, and the elements are copied. */
+#include "../real.h"
 
 static e8_status check(struct check *c)
 {
@@ -11,7 +11,9 @@ static e8_status check(struct check *c)
     TRY(check_counts(c, 1, 1, 1));
     op_input(&c->op, 0, &x);
     op_output(&c->op, 0, &y);
-    REQUIRE(c, "quantize.type", tensor_is_float(&x) && (tensor_is_quantised(&y) || tensor_is_float(&y)));
+    REQUIRE(c, "quantize.type", tensor_is_quantised(&y) || (tensor_is_float(&x) && tensor_is_float(&y)));
+    REQUIRE(c, "quantize.type", tensor_is_float(&x) || tensor_is_quantised(&x));
+    REQUIRE(c, "quantize.scale", x.scales.count <= 1);
     REQUIRE(c, "quantize.shape", tensor_same_shape(&x, &y));
     c->macs = y.elements;
     return E8_OK;
@@ -26,16 +28,19 @@ struct job {
 static void task(void *argument, uint32_t index)
 {
     const struct job *j = argument;
+    const struct e8_kernels *k = j->run->kernels;
     size_t begin, end;
-    float inverse = 1.0f / j->y.scale;
-    const float *x = j->x.address;
     run_share((size_t)j->y.elements, 64, index, j->tasks, &begin, &end);
-    if (j->y.type == Type_INT8) {
-        j->run->kernels->quantise(x + begin, (int8_t *)j->y.address + begin, end - begin, inverse, j->y.zero_point);
+    if (tensor_is_float(&j->x)) {
+        real_to_codes(k, &j->y, begin, (const float *)j->x.address + begin, end - begin);
         return;
     }
-    int16_t *y = j->y.address;
-    for (size_t i = begin; i < end; i++) y[i] = (int16_t)requantise(x[i] * inverse, j->y.zero_point, -32768, 32767);
+    float block[REAL_BLOCK];
+    for (size_t i = begin; i < end; i += REAL_BLOCK) {
+        size_t count = end - i < REAL_BLOCK ? end - i : REAL_BLOCK;
+        codes_to_real(k, &j->x, i, block, count);
+        real_to_codes(k, &j->y, i, block, count);
+    }
 }
 
 static e8_status run(const struct run *r)
@@ -46,6 +51,10 @@ static e8_status run(const struct run *r)
     if (tensor_is_float(&j.y)) {
         if (j.x.address != j.y.address) memcpy(j.y.address, j.x.address, (size_t)j.y.bytes);
         return E8_OK;
+    }
+    if (!tensor_is_float(&j.x)) { /* in units of y's scale */
+        j.x.scale /= j.y.scale;
+        j.y.scale = 1.0f;
     }
     j.tasks = run_tasks(r, j.y.elements, j.y.elements / 64);
     run_parallel(r, task, &j, j.tasks);

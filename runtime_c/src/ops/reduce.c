@@ -6,7 +6,8 @@
  *     log_sum_exp = m + log(sum exp(x - m)) with m = max x (m itself when it is infinite)
  *   int32, int64: mean, sum, max, min, prod, l1, sum_square modulo 2^64; the mean is cut toward zero; bool, uint8: max, min
  *   int8: mean requantise(sum(q - z) * (s_in / (s_out * float(n)))), sum and l1 requantise(... * (s_in / s_out)),
- *     sum_square requantise(sum (q - z)^2 * ((s_in * s_in) / s_out)), max and min: one scale in and out, codes move */
+ *     sum_square requantise(sum (q - z)^2 * ((s_in * s_in) / s_out)), max and min: one scale in and out, codes move
+ *   int16: alike, with sums in int64 */
 #include "../math.h"
 #include "../numeric.h"
 #include "../op.h"
@@ -73,6 +74,7 @@ static bool type_is_supported(uint32_t kind, const struct tensor *in)
     case Type_BOOL:
     case Type_UINT8: return order;
     case Type_INT8:
+    case Type_INT16:
         if (order) return true;
         return tensor_is_quantised(in) && kind != ReduceKind_PROD && kind != ReduceKind_L2 && kind != ReduceKind_LOG_SUM_EXP;
     default: return false;
@@ -109,7 +111,7 @@ static e8_status check(struct check *c)
     SUPPORTED(c, "reduce.type", type_is_supported(kind, &in));
     REQUIRE(c, "reduce.type", in.type == out.type);
     if (kind == ReduceKind_MAX || kind == ReduceKind_MIN) TRY(check_same_quantisation(c, &in, &out));
-    if (in.type == Type_INT8) {
+    if (in.type == Type_INT8 || in.type == Type_INT16) {
         REQUIRE(c, "reduce.scale", tensor_is_quantised(&in) == tensor_is_quantised(&out));
         /* 255 * n, or 255^2 * n, fits in int32. */
         uint64_t most = kind == ReduceKind_SUM_SQUARE ? 1u << 15 : 1u << 23;
@@ -257,6 +259,7 @@ static void reduce_s8(const struct job *j, size_t from, int8_t *y, size_t n)
 static int64_t load(const struct tensor *t, size_t offset)
 {
     switch (t->type) {
+    case Type_INT16: return ((const int16_t *)t->address)[offset];
     case Type_INT32: return ((const int32_t *)t->address)[offset];
     case Type_INT64: return ((const int64_t *)t->address)[offset];
     default: return ((const uint8_t *)t->address)[offset];
@@ -266,6 +269,7 @@ static int64_t load(const struct tensor *t, size_t offset)
 static void store(const struct tensor *t, size_t offset, int64_t value)
 {
     switch (t->type) {
+    case Type_INT16: ((int16_t *)t->address)[offset] = (int16_t)value; break;
     case Type_INT32: ((int32_t *)t->address)[offset] = (int32_t)value; break;
     case Type_INT64: ((int64_t *)t->address)[offset] = value; break;
     default: ((uint8_t *)t->address)[offset] = (uint8_t)value; break;
@@ -296,7 +300,12 @@ static void reduce_integer(const struct job *j, size_t from, size_t to, size_t n
             for (size_t r = 0; r < j->l.reduced[0].size; r++)
                 acc = step_integer(j->kind, acc, load(&j->in, from + c * j->l.step + w.offset + r * j->l.reduced[0].stride));
         while (walk_on(&j->l, &w));
-        store(&j->out, to + c, j->kind == ReduceKind_MEAN ? acc / (int64_t)j->l.count : acc);
+        bool moved = j->kind == ReduceKind_MAX || j->kind == ReduceKind_MIN;
+        if (tensor_is_quantised(&j->in) && !moved)
+            acc = requantise((float)acc * j->multiplier, 0, -32767, 32767);
+        else if (j->kind == ReduceKind_MEAN)
+            acc /= (int64_t)j->l.count;
+        store(&j->out, to + c, acc);
     }
 }
 

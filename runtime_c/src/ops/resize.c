@@ -7,10 +7,10 @@
  *   Each source row is stretched once to the output's width and kept while the next output rows need it.
  *   linear, int8: weights become 11-bit integers W = rne(w * 2048) when the operator runs;
  *     acc = sum over ty of WY * (sum over tx of WX * (q - z)), exact in int32;
- *     y = clamp(((acc + 2^21) >> 22) + z), one scale in and out. */
-#include "../op.h"
-
+ *     y = clamp(((acc + 2^21) >> 22) + z), one scale in and out.
+ *   linear, cubic, int16: the codes as floats through the float form, y = clamp(rne(result)), one scale in and out. */
 #include "../numeric.h"
+#include "../real.h"
 
 enum { MAX_TAPS = 4 };
 
@@ -72,6 +72,12 @@ static uint64_t row_bytes(const struct resize *p)
     return size_align(size_mul(size_mul((uint64_t)p->x.out, (uint64_t)p->channels), 4), 64);
 }
 
+/* int16: the longer of a source and a result row in float32. */
+static uint64_t wide_bytes(const struct resize *p)
+{
+    return size_mul(size_mul((uint64_t)(p->x.out > p->x.in ? p->x.out : p->x.in), (uint64_t)p->channels), sizeof(float));
+}
+
 static e8_status check(struct check *c)
 {
     struct tensor in, out;
@@ -83,14 +89,15 @@ static e8_status check(struct check *c)
     read_params(&c->op, &in, &out, &p);
     SUPPORTED(c, "resize.kind", p.kind < ResizeKind_COUNT);
     bool codes = in.type == Type_INT8;
-    SUPPORTED(c, "resize.type", in.type == Type_FLOAT32 || (codes && p.kind != ResizeKind_CUBIC) || p.kind == ResizeKind_NEAREST);
+    bool wide = in.type == Type_INT16 && tensor_is_quantised(&in);
+    SUPPORTED(c, "resize.type", in.type == Type_FLOAT32 || wide || (codes && p.kind != ResizeKind_CUBIC) || p.kind == ResizeKind_NEAREST);
     TRY(check_same_quantisation(c, &in, &out));
     REQUIRE(c, "resize.shape", in.dims[0] == out.dims[0] && in.dims[3] == out.dims[3]);
     REQUIRE(c, "resize.table", axis_is_sound(&p.y, &p, codes) && axis_is_sound(&p.x, &p, codes));
     c->macs = size_mul(out.elements, p.taps * p.taps);
     if (p.kind == ResizeKind_NEAREST) return E8_OK;
     c->scratch_shared = shared_bytes(&p);
-    c->scratch_thread = size_mul(p.taps, row_bytes(&p));
+    c->scratch_thread = size_add(size_mul(p.taps, row_bytes(&p)), wide ? wide_bytes(&p) : 0);
     return E8_OK;
 }
 
@@ -114,6 +121,7 @@ static void nearest(const struct job *j, const uint8_t *image, int32_t oy, uint8
 /* The stretched source rows that a task holds: number of the row in its image, or -1, for each of `taps` places. */
 struct held {
     uint8_t *place[MAX_TAPS];
+    float *wide; /* int16: a row of codes as floats */
     int32_t row[MAX_TAPS];
 };
 
@@ -132,10 +140,15 @@ static const uint8_t *stretched(const struct job *j, struct held *h, const uint8
         if (h->row[i] == row) return h->place[i];
     while (is_wanted(wanted, taps, h->row[at])) at++;
     const uint8_t *x = image + (size_t)row * (size_t)j->p.x.in * (size_t)j->p.channels * type_bytes(j->in.type);
+    const struct e8_kernels *k = j->run->kernels;
+    if (j->in.type == Type_INT16) {
+        k->dequantise_s16((const int16_t *)(const void *)x, h->wide, (size_t)j->p.x.in * (size_t)j->p.channels, 1.0f);
+        x = (const uint8_t *)h->wide;
+    }
     if (j->in.type == Type_INT8)
-        j->run->kernels->resize_columns_s8((const int8_t *)x, (int32_t *)(void *)h->place[at], &j->columns);
+        k->resize_columns_s8((const int8_t *)x, (int32_t *)(void *)h->place[at], &j->columns);
     else
-        j->run->kernels->resize_columns_f32((const float *)(const void *)x, (float *)(void *)h->place[at], &j->columns);
+        k->resize_columns_f32((const float *)(const void *)x, (float *)(void *)h->place[at], &j->columns);
     h->row[at] = row;
     return h->place[at];
 }
@@ -158,7 +171,9 @@ static void interpolate(const struct job *j, struct held *h, const uint8_t *imag
         j->run->kernels->resize_rows_s8(a, b, w0, w1, (int8_t *)y, count, j->in.zero_point);
         return;
     }
-    j->run->kernels->resize_rows_f32(rows, w, p->taps, (float *)(void *)y, count);
+    float *to = j->in.type == Type_INT16 ? h->wide : (float *)(void *)y;
+    j->run->kernels->resize_rows_f32(rows, w, p->taps, to, count);
+    if (j->in.type == Type_INT16) j->run->kernels->quantise_s16(to, (int16_t *)(void *)y, count, 1.0f, E8_INT16_LOW, E8_INT16_HIGH);
 }
 
 /* A task takes a share of the output rows of all images. */
@@ -171,6 +186,7 @@ static void task(void *argument, uint32_t index)
     struct held h = {.row = {-1, -1, -1, -1}};
     uint8_t *thread = j->run->thread + index * j->run->thread_bytes;
     for (uint32_t t = 0; t < p->taps; t++) h.place[t] = thread + t * (size_t)row_bytes(p);
+    h.wide = (float *)(void *)(thread + p->taps * (size_t)row_bytes(p));
     run_share((size_t)p->batch * (size_t)p->y.out, 1, index, j->tasks, &begin, &end);
     for (size_t row = begin; row < end; row++) {
         int32_t oy = (int32_t)(row % (size_t)p->y.out);

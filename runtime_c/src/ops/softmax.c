@@ -5,10 +5,11 @@
  *     softmax y = e * (1 / s), log y = (x - m) - log(s)
  *   int8: d = max q - q, T = table[d] (uint16, round(32768 * exp(-scale * d))), S = sum of T, exact in uint32;
  *     softmax y = requantise(float(T) * (256 / float(S))) with scale 1/256 and zero point -128
- *     log     y = requantise((float(-d) * s_in - log(float(S) * 2^-15)) * (1 / s_out)) */
+ *     log     y = requantise((float(-d) * s_in - log(float(S) * 2^-15)) * (1 / s_out))
+ *   int16: Dequantize, the float form and Quantize */
 #include "../math.h"
 #include "../numeric.h"
-#include "../op.h"
+#include "../real.h"
 
 enum { TABLE_BYTES = 512, MOST = 65536 };
 /* A thread's scratch: the table backwards, and the kernel's. */
@@ -22,9 +23,14 @@ static e8_status check(struct check *c)
     op_output(&c->op, 0, &out);
     REQUIRE(c, "softmax.shape", in.rank >= 1 && tensor_same_shape(&in, &out));
     REQUIRE(c, "softmax.type", in.type == out.type);
-    SUPPORTED(c, "softmax.type", in.type == Type_FLOAT32 || in.type == Type_INT8);
+    SUPPORTED(c, "softmax.type", in.type == Type_FLOAT32 || in.type == Type_INT8 || in.type == Type_INT16);
     c->macs = size_mul(in.elements, 4);
     if (in.type == Type_FLOAT32) return E8_OK;
+    if (in.type == Type_INT16) {
+        REQUIRE(c, "softmax.scale", tensor_is_quantised(&in) && tensor_is_quantised(&out));
+        c->scratch_thread = size_mul((uint64_t)in.dims[in.rank - 1], sizeof(float));
+        return E8_OK;
+    }
     bool logarithm = flat_byte(c->op.params, Softmax_log, 0) != 0;
     struct flat_vector table = flat_vector_at(c->op.params, Softmax_table);
     REQUIRE(c, "softmax.scale", tensor_is_quantised(&in) && tensor_is_quantised(&out));
@@ -60,6 +66,14 @@ static void log_row_s8(const struct job *j, const int8_t *x, int8_t *y)
     }
 }
 
+static void row_int16(const struct job *j, float *row, size_t at)
+{
+    const struct e8_kernels *k = j->run->kernels;
+    codes_to_real(k, &j->in, at, row, j->length);
+    k->softmax_f32(row, row, j->length, j->logarithm);
+    real_to_codes(k, &j->out, at, row, j->length);
+}
+
 static void task(void *argument, uint32_t index)
 {
     const struct job *j = argument;
@@ -72,7 +86,9 @@ static void task(void *argument, uint32_t index)
         size_t at = row * j->length;
         const int8_t *x = (const int8_t *)j->in.address + at;
         int8_t *y = (int8_t *)j->out.address + at;
-        if (E8_HAS(Softmax, E8_FORM_FLOAT) && j->in.type == Type_FLOAT32)
+        if (E8_HAS(Softmax, E8_FORM_INT16) && j->in.type == Type_INT16)
+            row_int16(j, (float *)(void *)scratch, at);
+        else if (E8_HAS(Softmax, E8_FORM_FLOAT) && j->in.type == Type_FLOAT32)
             j->run->kernels->softmax_f32((const float *)j->in.address + at, (float *)j->out.address + at, j->length, j->logarithm);
         else if (j->logarithm)
             log_row_s8(j, x, y);
