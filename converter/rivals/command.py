@@ -100,6 +100,10 @@ def bench_command(argv: list[str]) -> int:
         raise ConvertError("--resume needs --out", rule="bench.resume", where="--resume", hint="name the record to go on with")
     shape = tuple(_numbers(arguments.input_shape, "--input-shape")) if arguments.input_shape else None
     models = [path for path in arguments.models if not arguments.networks or path.stem in arguments.networks.split(",")]
+    if len({path.stem for path in models}) < len(models):
+        raise ConvertError(
+            "two models have the same file name", rule="bench.names", where="edge8 bench", hint="compare them in runs of their own"
+        )
     if not models:
         raise ConvertError(f"none of the models is called {arguments.networks}", rule="bench.networks", where="--networks")
     _cap(arguments.cpu)

@@ -59,6 +59,10 @@ class Contestant:
         """Make the file, calibrated on so many samples. May raise anything; the table gives the text."""
         raise NotImplementedError
 
+    def prepare_source(self, network: Network) -> str | None:
+        """Make what a quantiser starts from, where that is not the ONNX model itself; why it cannot be made, or None."""
+        return None
+
     def load(self, network: Network, threads: int) -> Run:
         """Load the file; the result takes the network's input and gives its first output."""
         raise NotImplementedError

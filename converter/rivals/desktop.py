@@ -49,6 +49,8 @@ class OrtFloat(Contestant):
     """onnxruntime on the model as it is."""
 
     name, runtime, modules, packages = "onnxruntime fp32", "onnxruntime", ("onnxruntime",), "onnxruntime"
+    in_float = False
+    """Compute QuantizeLinear and DequantizeLinear in float as they stand: what the quantiser decided, without saturation."""
 
     def path(self, network: Network) -> Path:
         return super().path(network) if self.int8 else network.path
@@ -61,6 +63,8 @@ class OrtFloat(Contestant):
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
+        if self.in_float:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = onnxruntime.InferenceSession(str(self.path(network)), options, providers=["CPUExecutionProvider"])
         return lambda x: session.run(None, {network.input: x})[0]
 
@@ -69,7 +73,7 @@ class OrtInt8(OrtFloat):
     """Static quantisation, QDQ: int8 weights per channel, uint8 activations (which its x86 kernels want)."""
 
     name, int8, suffix = "onnxruntime int8", True, ".onnx"
-    activations = "QUInt8"
+    activations, method = "QUInt8", "MinMax"
 
     def prepare(self, network: Network, samples: int) -> None:
         from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -87,7 +91,7 @@ class OrtInt8(OrtFloat):
         quant_pre_process(str(network.path), str(clean))
         quantize_static(
             str(clean), str(self.path(network)), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, weight_type=QuantType.QInt8,
-            activation_type=getattr(QuantType, self.activations), calibrate_method=CalibrationMethod.MinMax,
+            activation_type=getattr(QuantType, self.activations), calibrate_method=getattr(CalibrationMethod, self.method),
         )  # fmt: skip
         clean.unlink()
 
@@ -102,6 +106,8 @@ class OpenVinoFloat(Contestant):
     """OpenVINO on the model as it is, in float32."""
 
     name, runtime, modules, packages = "openvino fp32", "openvino", ("openvino",), "openvino"
+    in_float = False
+    """Compute FakeQuantize in float as it stands."""
 
     def path(self, network: Network) -> Path:
         return super().path(network) if self.int8 else network.path
@@ -113,6 +119,8 @@ class OpenVinoFloat(Contestant):
         import openvino
 
         properties = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if self.in_float:
+            properties["LP_TRANSFORMS_MODE"] = "NO"
         request = openvino.Core().compile_model(str(self.path(network)), "CPU", properties).create_infer_request()
 
         def run(x: Array) -> Any:
@@ -126,6 +134,8 @@ class OpenVinoInt8(OpenVinoFloat):
     """Quantised by NNCF with its defaults."""
 
     name, int8, suffix, tools, packages = "openvino int8", True, ".xml", ("nncf",), "openvino nncf"
+    fast = True
+    """NNCF's default bias correction, rather than the full one."""
 
     def file_bytes(self, network: Network) -> int:
         return super().file_bytes(network) + self.path(network).with_suffix(".bin").stat().st_size
@@ -139,6 +149,7 @@ class OpenVinoInt8(OpenVinoFloat):
         more = {"model_type": nncf.ModelType.TRANSFORMER} if "LayerNormalization" in kinds else {}
         model = openvino.Core().read_model(str(network.path))
         data = nncf.Dataset(network.samples(samples))
+        more["fast_bias_correction"] = self.fast
         made = nncf.quantize(model, data, subset_size=samples, preset=nncf.QuantizationPreset.MIXED, **more)
         openvino.save_model(made, str(self.path(network)), compress_to_fp16=False)
 

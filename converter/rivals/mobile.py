@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .contestant import Array, Contestant, Run, Unusable
-from .network import MIDDLE, STEP, Network
+from .network import Network
 
 __all__ = ["contestants"]
 
@@ -31,6 +31,15 @@ def _beside_python(name: str) -> str:
     if found is None:
         raise Unusable(f"the program {name} is missing")
     return found
+
+
+def _prepare_float(contestant: Contestant, network: Network) -> str | None:
+    if not contestant.path(network).exists():
+        try:
+            contestant.prepare(network, 0)
+        except Exception as error:
+            return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return None
 
 
 class LiteRtFloat(Contestant):
@@ -90,13 +99,16 @@ class LiteRtInt8(LiteRtFloat):
     name, int8 = "litert int8", True
     tools: ClassVar[tuple[str, ...]] = ("torch", "litert_torch", "ai_edge_quantizer")
 
+    def prepare_source(self, network: Network) -> str | None:
+        return _prepare_float(LiteRtFloat(), network)
+
     def prepare(self, network: Network, samples: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
         from ai_edge_quantizer import quantizer, recipe
 
         source = LiteRtFloat().path(network)
-        if not source.exists():
-            LiteRtFloat().prepare(network, samples)
+        if reason := self.prepare_source(network):
+            raise Unusable(reason)
         signatures = Interpreter(str(source)).get_signature_list()
         name, ends = next(iter(signatures.items()))
         made = quantizer.Quantizer(str(source))
@@ -149,20 +161,24 @@ class NcnnFloat(Contestant):
 class NcnnInt8(NcnnFloat):
     """Its quantiser's programs are in no wheel; where they are on PATH they are used."""
 
-    name, int8, tools = "ncnn int8", True, ("pnnx",)
+    name, int8, method = "ncnn int8", True, "kl"
+
+    def prepare_source(self, network: Network) -> str | None:
+        return _prepare_float(NcnnFloat(), network)
 
     def prepare(self, network: Network, samples: int) -> None:
         if shutil.which("ncnn2table") is None or shutil.which("ncnn2int8") is None:
             raise Unusable("ncnn2table and ncnn2int8 are in no wheel and not on PATH")
         source, mine = NcnnFloat().path(network), self.path(network)
-        if not source.exists():
-            NcnnFloat().prepare(network, samples)
+        if reason := self.prepare_source(network):
+            raise Unusable(reason)
         channels, height, width = _picture_size(network)
         pictures = _write_pictures(network, samples)
         (network.folder / "pictures.txt").write_text("".join(f"{p}\n" for p in sorted(pictures.glob("*.png"))))
         table = str(mine.with_suffix(".table"))
-        options = [f"mean=[{','.join([str(MIDDLE)] * channels)}]", f"norm=[{','.join([str(STEP)] * channels)}]"]
-        options += [f"shape=[{width},{height},{channels}]", f"pixel={'RGB' if channels == 3 else 'GRAY'}", "thread=2", "method=kl"]
+        mean, scale = (",".join(map(str, values)) for values in network.normalisation())
+        options = [f"mean=[{mean}]", f"norm=[{scale}]", f"shape=[{width},{height},{channels}]"]
+        options += [f"pixel={'RGB' if channels == 3 else 'GRAY'}", "thread=2", f"method={self.method}"]
         weights = str(source.with_suffix(".bin"))
         _tool("ncnn2table", str(source), weights, str(network.folder / "pictures.txt"), table, *options)
         _tool("ncnn2int8", str(source), weights, str(mine), str(mine.with_suffix(".bin")), table)
@@ -215,19 +231,23 @@ class MnnFloat(Contestant):
 
 
 class MnnInt8(MnnFloat):
-    """mnnquant with KL thresholds."""
+    """mnnquant."""
 
-    name, int8 = "mnn int8", True
+    name, int8, method = "mnn int8", True, "KL"
+
+    def prepare_source(self, network: Network) -> str | None:
+        return _prepare_float(MnnFloat(), network)
 
     def prepare(self, network: Network, samples: int) -> None:
         channels, height, width = _picture_size(network)
         source = MnnFloat().path(network)
-        if not source.exists():
-            MnnFloat().prepare(network, samples)
+        if reason := self.prepare_source(network):
+            raise Unusable(reason)
+        mean, scale = network.normalisation()
         settings = {
-            "format": "RGB" if channels == 3 else "GRAY", "mean": [MIDDLE] * channels, "normal": [STEP] * channels, "width": width,
+            "format": "RGB" if channels == 3 else "GRAY", "mean": mean, "normal": scale, "width": width,
             "height": height, "path": f"{_write_pictures(network, samples)}/", "used_sample_num": samples, "batch_size": 1,
-            "feature_quantize_method": "KL", "weight_quantize_method": "MAX_ABS",
+            "feature_quantize_method": self.method, "weight_quantize_method": "MAX_ABS",
         }  # fmt: skip
         file = network.folder / "mnn-settings.json"
         file.write_text(json.dumps(settings))

@@ -47,6 +47,11 @@ class Network:
         size = (a, b, c) if self.channels_last else (b, c, a)
         return np.random.default_rng(seed).integers(0, 256, size).astype(np.uint8)
 
+    def normalisation(self) -> tuple[list[float], list[float]]:
+        """Mean and scale of each channel: input = (pixel - mean) * scale."""
+        channels = self.shape[3] if self.channels_last else self.shape[1]
+        return [MIDDLE] * channels, [STEP] * channels
+
     def sample(self, seed: int) -> Array:
         """Seeded noise for the input, float32: normalised pixels, or a normal distribution where the input is no picture."""
         if not self.is_picture:

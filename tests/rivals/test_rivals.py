@@ -127,6 +127,7 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ((DEMO, "--against", "all", "--resume"), "--resume needs --out"),
         ((DEMO, "--against", "all", "--networks", "other"), "none of the models is called other"),
         ((tmp_path / "no.onnx", "--against", "all"), "cannot read"),
+        ((DEMO, tmp_path / "model.onnx", "--against", "all"), "two models have the same file name"),
     ):
         assert bench(*arguments) == 1
         assert text in capsys.readouterr().err
