@@ -518,11 +518,13 @@ static void rows_task(void *argument, uint32_t index)
     for (t.group = 0; t.group < l->groups; t.group++) run_group(&t, begin, end, first, last);
 }
 
-/* Bounds of the weights, which some level's kernel derives once for all rows. Worth it for many rows, each with much work. */
+/* Bounds of the weights, which some level's kernel derives once for all rows. Worth it for many rows with much work each that lie
+ * in one piece: to gather a window's taps costs what the faster sums win. */
 static bool wants_limits(const struct linear_rows *job)
 {
     const struct linear *l = job->l;
-    return linear_is(l, LINEAR_INT8) && job->run->kernels->weight_limits && job->rows >= 32 && l->depth >= 48 && l->channels >= 24;
+    bool much = job->rows >= 32 && l->depth >= 48 && l->channels >= 24 && job->taps == 1;
+    return much && linear_is(l, LINEAR_INT8) && job->run->kernels->weight_limits;
 }
 
 static void limits_task(void *argument, uint32_t index)
