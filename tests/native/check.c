@@ -14,7 +14,9 @@
 #include "cpu.h"
 #include "edge8.h"
 
-static const struct family *const FAMILIES[] = {&family_gemm, &family_depthwise, &family_elementwise, &family_rows, &family_int16};
+static const struct family *const FAMILIES[] = {
+    &family_gemm, &family_depthwise, &family_elementwise, &family_rows, &family_int16,
+};
 enum { FAMILY_COUNT = sizeof FAMILIES / sizeof FAMILIES[0] };
 
 /* Levels with the mask that forces them. */

@@ -35,6 +35,10 @@ struct family {
 };
 extern const struct family family_gemm, family_depthwise, family_elementwise, family_rows, family_int16;
 
+/* Parts of family gemm. */
+void check_picture(struct context *c);
+void bench_picture(struct context *c);
+
 /* Random numbers. */
 uint64_t draw(struct context *c);
 size_t between(struct context *c, size_t low, size_t high); /* inclusive */

@@ -311,6 +311,7 @@ static void check(struct context *c)
     for (uint64_t i = 0; i < c->cases; i++) {
         check_gemm_s8(c);
         check_limits_of_weights(c);
+        check_picture(c);
         check_gemm_s8s32(c);
         check_gemm_f32(c);
         check_decode(c);
@@ -453,6 +454,7 @@ static void bench(struct context *c)
         bench_layer(c, i, true);
         bench_layer(c, i, false);
     }
+    bench_picture(c);
 }
 
 const struct family family_gemm = {"gemm", check, bench};

@@ -142,6 +142,43 @@ static inline int e8_depthwise_fits(int64_t kh, int64_t kw, int64_t sw, int64_t 
            rows * columns <= E8_DEPTHWISE_PIXELS;
 }
 
+/* Convolution of output rows [first, last) of one picture of few channels, for levels that have it (NULL otherwise): positions
+ * outside the picture read the code `zero`, neighbours along a kernel row are neighbours of the picture. The result is that of
+ * gemm_s8 on the gathered rows. */
+struct e8_conv_picture {
+    int32_t ih, iw, ow, kh, kw, sh, sw, dh, pt, pl, zero, first, last;
+    size_t channels, n;
+    const int8_t *x;        /* [ih][iw][channels] */
+    const int8_t *w;        /* packed, k = (ky * kw + kx) * channels + c */
+    const int8_t *residual; /* [oh][ow][n] or NULL; may be the same memory as out */
+    int8_t *out;            /* [oh][ow][n] */
+    void *scratch;          /* e8_conv_picture_scratch bytes, 64-byte aligned */
+};
+
+/* Elements of a widened input row: what the outputs of a row read, and one more. */
+static inline int64_t e8_conv_picture_line(int64_t ow, int64_t kw, int64_t sw, int64_t channels)
+{
+    return ((ow - 1) * sw + kw) * channels + 1;
+}
+
+/* Scratch for int16: weights of all blocks by pairs, and input rows. 0 where the kernel does not apply: more than 4 channels, or
+ * more than 64 kB. Sizes are positive int32. */
+enum { E8_PICTURE_CHANNELS = 4, E8_PICTURE_SCRATCH = 65536 };
+static inline size_t e8_conv_picture_scratch(int64_t ow, int64_t kh, int64_t kw, int64_t sw, int64_t channels, int64_t n)
+{
+#if defined(__x86_64__)
+    int64_t most = E8_PICTURE_SCRATCH / 2;
+    if (channels > E8_PICTURE_CHANNELS || kh > most || kw > most || ow > most || sw > most || n > most) return 0;
+    int64_t line = e8_conv_picture_line(ow, kw, sw, channels), block = kh * ((kw * channels + 1) / 2) * 2 * E8_NR;
+    if (line > most || block > most) return 0;
+    int64_t elements = (n + E8_NR - 1) / E8_NR * block + kh * line;
+    return elements > most ? 0 : (size_t)elements * 2;
+#else
+    (void)ow, (void)kh, (void)kw, (void)sw, (void)channels, (void)n;
+    return 0;
+#endif
+}
+
 /* Float GEMM: out[i][c] = clamp(fma-chain over k from bias[c] (+ residual added last), low, high). The chain is
  * acc = bias[c]; acc = fma(a[k], w[k][c], acc) for k ascending; then acc + residual; then clamp (requant.h: clamp_float). */
 struct e8_gemm_f32 {
@@ -255,6 +292,7 @@ struct e8_kernels {
     void (*gemm_s8)(const struct e8_gemm_s8 *g, const struct e8_requant *q);
     void (*weight_limits)(const int8_t *w, size_t blocks, size_t k, uint8_t *limits); /* NULL where gemm_s8 has no use for them */
     void (*gemm_s8s32)(const struct e8_gemm_s8s32 *g);
+    void (*conv_picture_s8)(const struct e8_conv_picture *g, const struct e8_requant *q);
     void (*depthwise_s8)(const struct e8_depthwise_s8 *g, const struct e8_requant *q);
     void (*depthwise_image_s8)(const struct e8_depthwise_image *g, const struct e8_requant *q);
     void (*depthwise_image_f32)(const struct e8_depthwise_image *g);

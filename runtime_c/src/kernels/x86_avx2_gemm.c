@@ -170,6 +170,7 @@ void e8_init_avx2(struct e8_kernels *k)
     k->level = "avx2";
     e8_init_avx2_gemm(k);
     e8_init_avx2_bounded(k);
+    e8_init_avx2_picture(k);
     e8_init_avx2_float(k);
     e8_init_avx2_depthwise(k);
     e8_init_avx2_window(k);

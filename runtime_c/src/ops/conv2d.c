@@ -2,7 +2,8 @@
  *
  * Conv2D: x [N,H,W,C], weights [O,KH,KW,C/group] packed per group with k = (kh * KW + kw) * C/group + c,
  *     y[n,oy,ox,o] = clamp(sum over k of x * w + bias + residual, act_min, act_max).
- * Numbers and forms: linear.h. An output pixel is a row of the matrix product; its kernel positions are the row's segments. */
+ * Numbers and forms: linear.h. An output pixel is a row of the matrix product; its kernel positions are the row's segments. int8
+ * pictures of few channels have a kernel of their own at some levels. */
 #include "linear.h"
 
 struct conv {
@@ -49,6 +50,58 @@ static void set_rows(struct conv *v, const struct op *op)
     v->rows.gather = codes && v->rows.taps > 1 && v->rows.segment % 4 != 0;
 }
 
+/* Thread scratch of the kernel for pictures of few channels, 0 where it does not apply. */
+static size_t picture_bytes(const struct conv *v)
+{
+    const struct window *w = &v->w;
+    if (!linear_is(&v->l, LINEAR_INT8) || !v->rows.lines) return 0;
+    return e8_conv_picture_scratch(w->ow, w->kh, w->kw, w->sw, v->l.x.dims[3], (int64_t)v->l.channels);
+}
+
+/* Output rows [first, last) of picture `n`. */
+static void run_lines(const struct conv *v, uint8_t *scratch, size_t n, size_t first, size_t last)
+{
+    const struct linear *l = &v->l;
+    const struct window *w = &v->w;
+    size_t channels = (size_t)l->x.dims[3], outputs = (size_t)w->oh * (size_t)w->ow * l->channels;
+    struct e8_conv_picture g = {
+        .ih = w->ih,
+        .iw = w->iw,
+        .ow = w->ow,
+        .kh = w->kh,
+        .kw = w->kw,
+        .sh = w->sh,
+        .sw = w->sw,
+        .dh = w->dh,
+        .pt = w->pt,
+        .pl = w->pl,
+        .zero = l->x.zero_point,
+        .first = (int32_t)first,
+        .last = (int32_t)last,
+        .channels = channels,
+        .n = l->channels,
+        .x = (const int8_t *)l->x.address + n * (size_t)w->ih * (size_t)w->iw * channels,
+        .w = (const int8_t *)l->w.data.bytes,
+        .residual = l->has_residual ? (const int8_t *)l->residual.address + n * outputs : NULL,
+        .out = (int8_t *)l->y.address + n * outputs,
+        .scratch = scratch,
+    };
+    v->rows.run->kernels->conv_picture_s8(&g, &v->rows.q);
+}
+
+static void lines_task(void *argument, uint32_t index)
+{
+    const struct conv *v = argument;
+    const struct run *r = v->rows.run;
+    size_t oh = (size_t)v->w.oh, begin, end;
+    run_share(oh * (size_t)v->w.batch, 1, index, v->rows.tasks, &begin, &end);
+    while (begin < end) {
+        size_t n = begin / oh, first = begin % oh, last = first + (end - begin) < oh ? first + (end - begin) : oh;
+        run_lines(v, r->thread + index * r->thread_bytes, n, first, last);
+        begin += last - first;
+    }
+}
+
 static e8_status check(struct check *c)
 {
     struct conv v;
@@ -60,7 +113,7 @@ static e8_status check(struct check *c)
     TRY(linear_check(c, &v.l, false));
     set_rows(&v, &c->op);
     c->scratch_shared = linear_scratch_layout(&v.l, v.rows.segment, 0).total;
-    c->scratch_thread = linear_thread_bytes(&v.rows);
+    c->scratch_thread = size_max(linear_thread_bytes(&v.rows), picture_bytes(&v));
     c->macs = size_mul(v.l.y.elements, v.l.depth);
     return E8_OK;
 }
@@ -78,7 +131,12 @@ static e8_status run(const struct run *r)
     v.rows.scale = (const float *)(const void *)(r->shared + s.scale);
     v.rows.limits = r->shared + s.limits;
     linear_prepare(&v.l, &s, r->shared, &v.rows.q);
-    linear_run_rows(&v.rows);
+    if (r->kernels->conv_picture_s8 && picture_bytes(&v)) {
+        v.rows.tasks = run_tasks(r, size_mul(v.l.y.elements, v.l.depth), (uint64_t)v.w.batch * (uint64_t)v.w.oh);
+        run_parallel(r, lines_task, &v, v.rows.tasks);
+    } else {
+        linear_run_rows(&v.rows);
+    }
     return E8_OK;
 }
 
