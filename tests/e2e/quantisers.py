@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -139,6 +140,7 @@ QUANTISERS: list[Contestant] = [
     Edge8Corrected(), Edge8Plain(), Edge8MinMax(), OrtMinMax(), OrtPercentile(), OrtEntropy(), Nncf(),
     NncfFullCorrection(), LiteRt(), MnnKl(), MnnEma(), NcnnKl(), NcnnAciq(),
 ]  # fmt: skip
+SPEED = "resnet50"
 NORMALISED = {
     "mobilenetv2": ((123.675, 116.28, 103.53), (1 / 58.395, 1 / 57.12, 1 / 57.375)),
     "efficientnet_lite0": ((127.0,) * 3, (1 / 128,) * 3),
@@ -163,7 +165,16 @@ def _speed_network(work: Path) -> Network:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return open_network(module.write("resnet50", work), work)
+    network = open_network(module.write(SPEED, work), work)
+    plain = {**dataclasses.asdict(network), "path": str(network.path), "folder": str(network.folder)}
+    (work / "speed.json").write_text(json.dumps(plain))
+    return network
+
+
+def _known_network(work: Path) -> Network:
+    """The network of `_speed_network` without opening it, which would count as the quantiser's memory."""
+    s = json.loads((work / "speed.json").read_text())
+    return Network(s["name"], Path(s["path"]), Path(s["folder"]), s["input"], tuple(s["shape"]))
 
 
 def _score(quantiser: Contestant, task: Task, network: Network, exact: bool) -> Array:
@@ -178,8 +189,8 @@ def _step(arguments: argparse.Namespace) -> int:
     """One step in a process of its own: prepare, or run and save the outputs."""
     quantiser = next(q for q in QUANTISERS if q.name == arguments.quantiser)
     work = Path(arguments.work)
-    if arguments.network == "resnet50":
-        network = _speed_network(work)
+    if arguments.network == SPEED:
+        network = _known_network(work)
     else:
         task = _task(arguments.network)
         assert task is not None
@@ -253,7 +264,7 @@ def speed(arguments: argparse.Namespace) -> int:
         network = _speed_network(work)
         for quantiser in _chosen(arguments.quantisers):
             reason = quantiser.missing() or quantiser.prepare_source(network)
-            cost = Cost(reason, 0, 0, 0) if reason else _run("prepare", quantiser, "resnet50", work, arguments.samples)
+            cost = Cost(reason, 0, 0, 0) if reason else _run("prepare", quantiser, SPEED, work, arguments.samples)
             if cost.reason:
                 print(f"| {quantiser.name} | skipped: {cost.reason} | | | |", flush=True)
                 continue
