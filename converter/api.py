@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -95,6 +96,8 @@ class Report:
         lines += [f"{c['name']}: {c['before']:.1f} -> {c['after']:.1f} dB on held-out samples, {c['state']}" for c in self.corrections]
         lines += [f"{key}: {value}" for key, value in self.search.items() if key != "layers"]
         lines += [f"output {name}: cosine {a['cosine']:.6f}, SQNR {a['sqnr']:.1f} dB against float" for name, a in self.accuracy.items()]
+        apart = Counter(d.reason for d in self.decisions if d.domain == "weight" and " instead of groups " in d.reason)
+        lines += [f"{count} x {reason}" for reason, count in apart.items()]
         if self.quant in ("full", "dynamic"):
             quantised = {*CODED, "dynamic"}
             other = [d for d in self.decisions if d.domain not in quantised and (self.quant == "full" or d.domain == "weight")]

@@ -9,6 +9,7 @@ import numpy as np
 
 from .graph import DType, Graph, Node, numpy_dtype
 from .ops.base import Array, operators
+from .quant.weights import Codes, dequantise_weights
 
 __all__ = ["evaluate", "run_node", "weights"]
 
@@ -21,6 +22,8 @@ def weights(graph: Graph, node: Node, name: str) -> Array:
     assert tensor.data is not None
     if tensor.scale is None or tensor.dtype not in (DType.INT8, DType.INT16):
         return tensor.data
+    if tensor.group:
+        return dequantise_weights(Codes(tensor.data, tensor.scale), axis=_CHANNEL_AXIS[node.op], group=tensor.group)
     axis = _CHANNEL_AXIS.get(node.op, 0) % max(tensor.data.ndim, 1)
     scale = tensor.scale if tensor.scale.size > 1 else tensor.scale.reshape(-1)[:1]
     along = scale.reshape([-1 if a == axis else 1 for a in range(tensor.data.ndim)])

@@ -21,7 +21,7 @@ from ..graph import DType, Graph, Node, Tensor
 from ..linear import DEPTH_LIMIT
 from ..ops import operators
 from ..ops.base import Quantisation, Scales
-from .weights import WEIGHTS_INPUT, Codes, quantise_node
+from .weights import NO_GROUPS, WEIGHTS_INPUT, Codes, quantise_node
 
 __all__ = ["ACTIVATIONS", "CODED", "MODES", "Decision", "Scheme", "apply", "decide", "matches"]
 
@@ -42,7 +42,7 @@ class Scheme:
         mode: ``"full"`` (weights and activations), ``"weight"`` (weights only, float32 compute), ``"dynamic"`` (as ``"weight"``, but
             matrix products quantise each row of their input when they run) or ``"float"``.
         bits: width of weights, 1 to 16; full and dynamic quantisation take 8.
-        group: inputs that share a weight scale, 0 = a scale per output channel.
+        group: inputs that share a weight scale, a multiple of 4; 0 = a scale per output channel.
         weights_method: ``"max"`` or ``"mse"``, see `weights.channel_scales`.
         min_elements: weights with no more elements than this stay float (weights and dynamic quantisation).
         min_channels: weights with no more output channels than this stay float (weights and dynamic quantisation).
@@ -102,6 +102,10 @@ class Scheme:
         if self.group < 0 or (self.group and self.mode in ("full", "dynamic")):
             raise ConvertError(
                 "groups of weights need weights quantisation", rule="quant.group", where="--group", hint="Use --quant weight"
+            )
+        if self.group % 4:
+            raise ConvertError(
+                f"groups of {self.group} are no multiple of 4", rule="quant.group", where="--group", hint="Use 32, 64 or 128"
             )
         for what, number in (("--min-elements", self.min_elements), ("--min-channels", self.min_channels)):
             if number < 0:
@@ -344,6 +348,8 @@ def decide(graph: Graph, scheme: Scheme) -> list[Decision]:
         if scheme.mode == "dynamic" and not reason:
             reason = _no_dynamic_form(graph, node)
             domain = "weight" if reason else "dynamic"
+        if scheme.group and domain == "weight" and node.op in NO_GROUPS:
+            reason = f"{node.op} has a scale per channel instead of groups of {scheme.group}: {NO_GROUPS[node.op]}"
         decisions.append(Decision(node.name, node.op, domain, reason))
     return decisions
 

@@ -12,12 +12,14 @@ from ..errors import ConvertError
 from ..graph import DType, Graph, Node, Tensor
 
 __all__ = [
+    "NO_GROUPS",
     "WEIGHTS_INPUT",
     "Codes",
     "channel_axis",
     "channel_scales",
     "code_limit",
     "dequantise_weights",
+    "group_size",
     "quantise_node",
     "quantise_weights",
 ]
@@ -28,6 +30,12 @@ Array = np.ndarray[Any, Any]
 WEIGHTS_INPUT: dict[str, int] = {"Conv2D": 1, "DepthwiseConv2D": 1, "ConvTranspose2D": 1, "FullyConnected": 1}
 _WEIGHT_SUM_INPUT: dict[str, int] = {"Conv2D": 3, "FullyConnected": 3, "DepthwiseConv2D": 3}
 BIAS_INPUT = 2
+
+NO_GROUPS = {
+    "DepthwiseConv2D": "a channel has only the few weights of one kernel",
+    "ConvTranspose2D": "each kernel position is a matrix of its own",
+}
+"""Operators whose weights have a scale per channel even where groups are asked for, and why."""
 
 # The runtime refuses scales outside 2^-40 .. 2^40 (tensor.c). A channel's scale is also kept above |bias| * 2^-18: its bias
 # is an int32 in units of input scale * weight scale, and input scales of 2^-12 and more then leave it below 2^30.
@@ -58,16 +66,20 @@ def code_limit(bits: int) -> int:
     return max(1, (1 << (bits - 1)) - 1)
 
 
+def group_size(op: str, weights: Array, group: int) -> int:
+    """The group that an operator's weights take: ``group``, or 0 (a scale per channel) where one group would hold a whole channel, or
+    where the operator takes none (`NO_GROUPS`)."""
+    if not group or op in NO_GROUPS:
+        return 0
+    return group if group < weights.size // weights.shape[channel_axis(op)] else 0
+
+
 def _as_matrix(weights: Array, axis: int, group: int) -> Array:
-    """Weights as float64 ``[channels * groups, values per scale]``."""
+    """Weights as float64 ``[channels * groups, values per scale]``; a channel's last group is filled up with zeros."""
     matrix: Array = np.moveaxis(np.asarray(weights, np.float64), axis, 0)
     matrix = matrix.reshape(matrix.shape[0], -1)
     if group:
-        if matrix.shape[1] % group:
-            raise ConvertError(
-                f"{matrix.shape[1]} inputs do not divide into groups of {group}", rule="quant.group", hint="Choose another --group or 0"
-            )
-        matrix = matrix.reshape(-1, group)
+        matrix = np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % group))).reshape(-1, group)
     return matrix
 
 
@@ -93,7 +105,7 @@ def channel_scales(weights: Array, *, axis: int, bits: int = 8, group: int = 0, 
         weights: float array with its output channels on ``axis``.
         axis: 0 or -1.
         bits: 1 to 16.
-        group: input values that share a scale, 0 = all of a channel.
+        group: input values that share a scale, 0 = all of a channel; the last group may be smaller.
         method: ``"max"`` covers the largest weight, ``"mse"`` takes the scale of least squared error.
         bias: float ``[channels]``; keeps scales of near-dead channels large enough for their bias.
 
@@ -104,8 +116,9 @@ def channel_scales(weights: Array, *, axis: int, bits: int = 8, group: int = 0, 
     matrix = _as_matrix(weights, axis, group)
     if method not in ("max", "mse"):
         raise ConvertError(f"unknown weights method {method!r}", rule="quant.weights", hint="Known: max, mse")
-    if bits == 1:
-        scales = np.abs(matrix).mean(axis=1)  # the least squared error of codes -1 and +1
+    if bits == 1:  # the least squared error of codes -1 and +1: the mean magnitude, of the values that are there
+        values = np.asarray(_as_matrix(np.ones_like(weights), axis, group).sum(axis=1))
+        scales = np.abs(matrix).sum(axis=1) / values
     else:
         scales = np.abs(matrix).max(axis=1) / limit if method == "max" else _mse_scales(matrix, limit)
     if bias is not None and not group:
@@ -124,16 +137,18 @@ def quantise_weights(weights: Array, scale: Array, *, axis: int, bits: int = 8, 
     steps = matrix / np.asarray(scale, np.float64)[:, None]
     rounded = np.where(steps < 0, -1.0, 1.0) if bits == 1 else np.clip(np.rint(steps), -limit, limit)
     moved = np.moveaxis(np.asarray(weights), axis, 0)
-    codes = np.moveaxis(rounded.reshape(moved.shape), 0, axis)
+    values = moved.size // moved.shape[0]
+    codes = np.moveaxis(rounded.reshape(moved.shape[0], -1)[:, :values].reshape(moved.shape), 0, axis)
     return Codes(np.ascontiguousarray(codes, np.int8 if bits <= 8 else np.int16), np.asarray(scale, np.float32))
 
 
 def dequantise_weights(codes: Codes, *, axis: int, group: int = 0) -> Array:
-    """The numbers that codes stand for, float32 in the layout of the weights."""
-    moved = np.moveaxis(codes.codes, axis, 0)
-    matrix = moved.reshape(-1, group) if group else moved.reshape(moved.shape[0], -1)
-    numbers = matrix.astype(np.float32) * codes.scale.reshape(-1)[:, None]
-    return np.ascontiguousarray(np.moveaxis(numbers.reshape(moved.shape), 0, axis))
+    """The numbers that codes stand for, float32 in the layout of the weights; scales as `channel_scales` gives them, or one for all."""
+    moved: Array = np.moveaxis(codes.codes, axis, 0).astype(np.float32)
+    matrix = moved.reshape(moved.shape[0], -1)
+    parts = np.asarray(codes.scale, np.float32).reshape(1 if codes.scale.size == 1 else matrix.shape[0], -1)
+    each = np.repeat(parts, group, axis=1)[:, : matrix.shape[1]] if group else parts
+    return np.ascontiguousarray(np.moveaxis((matrix * each).reshape(moved.shape), 0, axis))
 
 
 def quantise_node(graph: Graph, node: Node, *, bits: int = 8, group: int = 0, method: str = "max", codes: Codes | None = None) -> None:
@@ -142,12 +157,14 @@ def quantise_node(graph: Graph, node: Node, *, bits: int = 8, group: int = 0, me
     Weights that other nodes read are quantised into a tensor of this node's own.
 
     Args:
+        group: see `group_size`.
         codes: use these instead of rounding (rounding optimisation).
     """
     position = WEIGHTS_INPUT[node.op]
     old = graph.tensors[node.inputs[position]]
     assert old.data is not None
     axis = channel_axis(node.op)
+    group = group_size(node.op, old.data, group)
     if codes is None:
         bias_name = node.inputs[BIAS_INPUT] if len(node.inputs) > BIAS_INPUT else ""
         bias = graph.tensors[bias_name].data if bias_name else None

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge8 import Model
 from edge8.converter.errors import ConvertError
+from edge8.converter.evaluate import evaluate
 from edge8.converter.graph import DType, Graph
 from edge8.converter.quant.scheme import Decision, Scheme, apply, decide
+from edge8.converter.targets.cpu_lite import write
 
-from .graphs import Builder, small_network
+from .graphs import Builder, samples, small_network
 
 
 def domains(decisions: list[Decision]) -> dict[str, str]:
@@ -301,3 +304,54 @@ def test_skip_in_every_mode() -> None:
             decided = {d.node: d for d in decide(small_network(), Scheme(mode=mode, skip=(pattern,)))}
             assert {n for n, d in decided.items() if d.reason == f"named by --skip {pattern}"} == nodes
             assert all(decided[n].domain == "float" for n in nodes)
+
+
+def network_of_weights() -> Graph:
+    """A convolution of 9 * 4 inputs, a depthwise and a transposed one, matrices of 100 and of 7 inputs."""
+    b = Builder(4)
+    x = b.input("x", 1, 6, 6, 4)
+    c = b.conv(x, 8, name="conv")
+    d = b.op("DepthwiseConv2D", [c, b.const(b.rng.normal(size=(3, 3, 8))), b.const(np.zeros(8))], "depthwise")
+    t = b.op("ConvTranspose2D", [d, b.const(b.rng.normal(size=(6, 2, 2, 8)))], "transposed", stride_h=2, stride_w=2)
+    flat = b.dense(b.reshape(t, 1, 384), 100, "deep")
+    return b.done(b.dense(b.dense(flat, 7, "middle"), 5, "small"))
+
+
+@pytest.mark.parametrize("bits", [1, 3, 4, 8, 12])
+@pytest.mark.parametrize("group", [32, 64, 128])
+def test_groups_where_they_fit(group: int, bits: int) -> None:
+    """Depths that are no multiple of the group, operators that take none, and channels smaller than a group: runs as numpy computes."""
+    graph = network_of_weights()
+    quantised = copy.deepcopy(graph)
+    decisions = {d.node: d for d in apply(quantised, Scheme(mode="weight", bits=bits, group=group))}
+    sizes = {n.name: quantised.tensors[n.inputs[1]] for n in quantised.nodes if n.op != "Reshape"}
+    parts = {name: -(-t.elements // t.shape[0] // group) if t.group else 1 for name, t in sizes.items()}
+    wanted_groups = {"conv": 36, "depthwise": 0, "transposed": 0, "deep": 384, "middle": 100, "small": 7}
+    assert {name: t.group for name, t in sizes.items()} == {name: group if group < depth else 0 for name, depth in wanted_groups.items()}
+    assert sizes["deep"].scale is not None
+    assert sizes["deep"].scale.size == 100 * parts["deep"]
+    for name in ("depthwise", "transposed"):
+        assert f"instead of groups of {group}" in decisions[name].reason
+    assert not decisions["deep"].reason
+    (x,) = samples(1, 1, 6, 6, 4)
+    ours = Model(write(quantised)).session()(x)
+    (wanted,) = evaluate(quantised, {"x": x}).values()
+    np.testing.assert_allclose(ours, wanted, rtol=1e-4, atol=1e-4 * float(np.abs(wanted).max()))
+    (real,) = evaluate(graph, {"x": x}).values()
+    if bits >= 8:
+        assert np.abs(wanted - real).max() < 0.05 * np.abs(real).max()
+
+
+def test_groups_lose_less_than_channels() -> None:
+    b = Builder(5)
+    graph = b.done(b.dense(b.input("x", 20, 512), 64, "dense"))
+    x = np.random.default_rng(0).normal(size=(20, 512)).astype(np.float32)
+    (real,) = evaluate(graph, {"x": x}).values()
+    errors = []
+    for group in (0, 128, 64, 32):
+        quantised = applied(graph, mode="weight", bits=4, group=group)
+        errors.append(float(np.sum((Model(write(quantised)).session()(x) - real) ** 2)))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.6 * errors[0]
+    with pytest.raises(ConvertError, match="multiple of 4"):
+        Scheme(mode="weight", group=6)

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Float matrix kernels for AVX2 and FMA: tiles of 6 rows by 16 channels, each output one chain of fused multiply-adds. Coded
- * weights are decoded by vpmovsxbd or by shifting 64-bit windows of the bit string. */
+ * Float matrix kernels for AVX2 and FMA: tiles of 6 rows by 16 channels, each output one chain of fused multiply-adds. */
 #include "x86_levels.h"
 
 #if defined(E8_KERNELS_AVX2)
-#include "codes.h"
 #include "x86_avx2.h"
 
 enum { ROWS = 6 };
@@ -89,60 +87,6 @@ AVX2 static void gemm_f32(const struct e8_gemm_f32 *g)
     }
 }
 
-/* 8 codes of `bits` from bit position `at` of a bit string of `size` bytes. */
-AVX2_INLINE __m256i codes8(const uint8_t *codes, uint32_t bits, size_t at)
-{
-    int32_t value[8];
-    for (size_t i = 0; i < 8; i++) value[i] = code_at(codes, bits, at + i);
-    return _mm256_loadu_si256((const __m256i *)(const void *)value);
-}
-
-/* A [16][4] block as 8 vectors of int32: channels c, c + 1 of four inputs each. */
-AVX2_INLINE void block_codes(__m256i out[8], const uint8_t *codes, uint32_t bits)
-{
-    for (size_t j = 0; j < 8; j++) {
-        if (bits == 8)
-            out[j] = widen8(_mm_loadl_epi64((const __m128i *)(const void *)(codes + 8 * j)));
-        else if (bits == 16)
-            out[j] = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(codes + 16 * j)));
-        else
-            out[j] = codes8(codes, bits, 8 * j);
-    }
-}
-
-/* Four vectors, each channels (c, c+1) by 4 inputs, to four vectors by input of 8 channels. */
-AVX2_INLINE void transpose_block(__m256i row[4], const __m256i in[4])
-{
-    __m256i a = _mm256_unpacklo_epi32(in[0], in[1]), b = _mm256_unpackhi_epi32(in[0], in[1]);
-    __m256i c = _mm256_unpacklo_epi32(in[2], in[3]), d = _mm256_unpackhi_epi32(in[2], in[3]);
-    /* a: k0 of c0, c2 | k1 of c0, c2 || k0 of c1, c3 | k1 of c1, c3 */
-    __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    row[0] = _mm256_permutevar8x32_epi32(_mm256_unpacklo_epi64(a, c), order);
-    row[1] = _mm256_permutevar8x32_epi32(_mm256_unpackhi_epi64(a, c), order);
-    row[2] = _mm256_permutevar8x32_epi32(_mm256_unpacklo_epi64(b, d), order);
-    row[3] = _mm256_permutevar8x32_epi32(_mm256_unpackhi_epi64(b, d), order);
-}
-
-AVX2_INLINE void decode_rows(const struct e8_decode *d, size_t k, size_t rows, const uint8_t *codes)
-{
-    __m256i value[8], half[2][4];
-    block_codes(value, codes, d->bits);
-    transpose_block(half[0], value);
-    transpose_block(half[1], value + 4);
-    for (size_t i = 0; i < rows; i++) {
-        for (size_t h = 0; h < 2; h++) {
-            __m256 x = _mm256_cvtepi32_ps(half[h][i]);
-            if (d->scale) x = _mm256_mul_ps(x, load8(d->scale + k / d->group * E8_NR + 8 * h));
-            _mm256_storeu_ps(d->panel + (k + i) * E8_NR + 8 * h, x);
-        }
-    }
-}
-
-AVX2 static void decode(const struct e8_decode *d)
-{
-    for (size_t k = 0; k < d->k; k += 4) decode_rows(d, k, d->k - k < 4 ? d->k - k : 4, d->codes + k / 4 * (8 * (size_t)d->bits));
-}
-
 AVX2 static void dequantise_sums(const int32_t *x, float *y, size_t count, float row_scale, const struct e8_dequant_row *p)
 {
     __m256 low = _mm256_set1_ps(p->low), high = _mm256_set1_ps(p->high), s = _mm256_set1_ps(row_scale);
@@ -163,7 +107,6 @@ AVX2 static void dequantise_sums(const int32_t *x, float *y, size_t count, float
 void e8_init_avx2_float(struct e8_kernels *k)
 {
     k->gemm_f32 = gemm_f32;
-    k->decode = decode;
     k->dequantise_sums = dequantise_sums;
 }
 #endif

@@ -172,6 +172,7 @@ void e8_init_avx2(struct e8_kernels *k)
     e8_init_avx2_bounded(k);
     e8_init_avx2_picture(k);
     e8_init_avx2_float(k);
+    e8_init_avx2_decode(k);
     e8_init_avx2_depthwise(k);
     e8_init_avx2_window(k);
     e8_init_avx2_elementwise(k);

@@ -20,6 +20,7 @@ void e8_init_avx2_gemm(struct e8_kernels *k);
 void e8_init_avx2_bounded(struct e8_kernels *k);
 void e8_init_avx2_picture(struct e8_kernels *k);
 void e8_init_avx2_float(struct e8_kernels *k);
+void e8_init_avx2_decode(struct e8_kernels *k);
 void e8_init_avx2_depthwise(struct e8_kernels *k);
 void e8_init_avx2_window(struct e8_kernels *k);
 void e8_init_avx2_elementwise(struct e8_kernels *k);
