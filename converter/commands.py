@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["COMMANDS", "bench_command", "deploy_command", "devices_command", "sizes_command", "verify_command"]
+__all__ = ["COMMANDS", "bench_command", "deploy_command", "devices_command", "sizes_command", "verify_command", "wheel_command"]
 
 
 def devices_command(argv: list[str]) -> int:
@@ -51,6 +51,29 @@ def sizes_command(argv: list[str]) -> int:
     return 0
 
 
+def wheel_command(argv: list[str]) -> int:
+    """`edge8 wheel`: the Python package for a board, cross-compiled."""
+    parser = argparse.ArgumentParser(prog="edge8 wheel", description="Build the Python package for a board from a checkout of edge8.")
+    parser.add_argument("--device", required=True, help="name of a profile (`edge8 devices`), or path of a .toml")
+    parser.add_argument("-o", "--output", default="dist", help="folder for the wheel (default dist)")
+    parser.add_argument(
+        "--toolchain",
+        choices=("auto", "gcc", "zig"),
+        default="auto",
+        help="zig: for old C libraries, so a manylinux wheel; gcc: for Debian 12 or newer; auto: zig if it is installed",
+    )
+    arguments = parser.parse_args(argv)
+    from pathlib import Path
+
+    from .devices import load_device
+    from .wheel import build_wheel
+
+    folder = Path(arguments.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    print(build_wheel(load_device(arguments.device), folder, arguments.toolchain))
+    return 0
+
+
 def verify_command(argv: list[str]) -> int:
     """`edge8 verify FOLDER`: every rule of the Ascend 310 target, and with data a simulated run."""
     parser = argparse.ArgumentParser(prog="edge8 verify", description="Check a folder that was made for Ascend 310.")
@@ -78,4 +101,5 @@ COMMANDS = {
     "deploy": deploy_command,
     "sizes": sizes_command,
     "verify": verify_command,
+    "wheel": wheel_command,
 }

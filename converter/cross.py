@@ -34,9 +34,18 @@ __all__ = [
 ]
 
 # Float arithmetic must be the same everywhere: no contraction, and on s390x no evaluation in double (gcc's default in ISO C mode).
-_COMMON = ["-std=c11", "-g0", "-ffp-contract=off", "-fno-math-errno", "-DNDEBUG", "-ffunction-sections", "-fdata-sections"]
+_COMMON = [
+    "-std=c11",
+    "-g0",
+    "-Werror=implicit-function-declaration",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-DNDEBUG",
+    "-ffunction-sections",
+    "-fdata-sections",
+]
 # ARMv7 keeps its base architecture; the files of the NEON and VFPv4 kernels get what they need.
-_ARMV7_FILES = {"arm_neon": ["-mfpu=neon"], "arm_v7_vfp": ["-mfpu=vfpv4"]}
+_ARMV7_FILES = {"arm_neon": ("neon", "+neon"), "arm_v7_vfp": ("vfpv4", "+vfp4")}
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,11 @@ class Compiler:
     machine: str
     bare: bool
     name: str
+
+    @property
+    def zig(self) -> bool:
+        """Whether it is zig's clang."""
+        return "ziglang" in self.command
 
     @property
     def size_tool(self) -> str | None:
@@ -95,7 +109,9 @@ def choose_compiler(toolchain: Toolchain, kind: str = "auto", flags: Sequence[st
         missing = f"neither {toolchain.compiler} nor zig is installed" if kind == "auto" else "zig is not installed"
         raise ConvertError(missing, rule="deploy.compiler", where="--toolchain", hint=f"pip install ziglang, or apt install {packages}")
     zig = (sys.executable, "-I", "-m", "ziglang")
-    target = ("-target", toolchain.zig, "-fno-sanitize=undefined")
+    target: tuple[str, ...] = ("-target", toolchain.zig, "-fno-sanitize=undefined")
+    if toolchain.machine == "armv7l":
+        target = (*target, "-mcpu=generic+v7a-neon")  # zig takes NEON for granted; not every ARMv7 has it
     return Compiler((*zig, "cc"), (*zig, "ar"), (*target, *base), toolchain.machine, bare, f"zig cc -target {toolchain.zig}")
 
 
@@ -125,9 +141,9 @@ def _file_flags(compiler: Compiler, path: Path) -> list[str]:
     hot = path.parent.name == "kernels"
     flags = ["-O2" if hot else "-Os"] if compiler.bare else ["-O3" if hot else "-O2", "-fPIC"]
     if compiler.machine == "armv7l":
-        for prefix, more in _ARMV7_FILES.items():
+        for prefix, (fpu, feature) in _ARMV7_FILES.items():
             if path.name.startswith(prefix):
-                flags += more
+                flags += ["-Xclang", "-target-feature", "-Xclang", feature] if compiler.zig else [f"-mfpu={fpu}"]
     return flags
 
 
@@ -176,7 +192,15 @@ def link_program(compiler: Compiler, library: Path, output: Path) -> Path:
     source = sources_folder()
     others = set().union(*(files for name, files in _PROGRAMS.items() if name != output.name))
     files = sorted(str(p) for p in (source / "cli").glob("*.c") if p.name not in others)
-    flags = [*compiler.flags, "-std=c11", "-Os", "-ffunction-sections", "-fdata-sections", f"-I{source / 'include'}"]
+    flags = [
+        *compiler.flags,
+        "-std=c11",
+        "-Os",
+        "-Werror=implicit-function-declaration",
+        "-ffunction-sections",
+        "-fdata-sections",
+        f"-I{source / 'include'}",
+    ]
     link = ["-static", "-s", "-Wl,--gc-sections", "-lpthread"]
     _run([*compiler.command, *flags, *files, str(library), *link, "-o", str(output)], f"linking {output.name}")
     return output

@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from edge8.converter.graph import Graph, Node, Tensor
 from edge8.converter.targets.cpu_lite.plan import IN_PLACE, plan_arena
+from tests.e2e.arena import quantised
+from tests.fetch import Unavailable
 
 
 def chain_graph(seed: int, steps: int) -> Graph:
@@ -59,3 +63,13 @@ def test_a_tensor_that_is_read_later_keeps_its_place() -> None:
     plan = plan_arena(graph)
     assert plan.places["x"].offset != plan.places["y"].offset
     assert "Binary" in IN_PLACE
+
+
+@pytest.mark.parametrize("name", ["dscnn_kws", "resnet8_cifar", "mtcnn-onet", "fer-mini-xception", "basic-pitch-nmp", "blazeface-front"])
+def test_arena_is_within_a_tenth_of_what_is_alive_at_once(name: str) -> None:
+    try:
+        graph = quantised(name)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    plan = plan_arena(graph)
+    assert plan.arena <= 1.1 * plan.lower_bound

@@ -27,6 +27,7 @@ HOST_COMMANDS = {
     "devices": "list the boards and CPUs that edge8 has profiles of",
     "deploy": "make a folder that runs a model on a board",
     "sizes": "flash, RAM and stack of models on a microcontroller",
+    "wheel": "build the Python package for a board",
 }
 
 

@@ -4,6 +4,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "run.h"
 

@@ -6,6 +6,7 @@ Nothing needs privileges. No maintainer script runs, so BLAS's alternatives link
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 from tests.boards.emulated import ROOT, need
 
-__all__ = ["ARM64", "ARMHF", "Debian", "boot", "install_wheel", "make_root", "run_python"]
+__all__ = ["ARM64", "ARMHF", "PACKAGES", "Debian", "boot", "install_wheel", "make_root", "run_python"]
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,19 @@ class Debian:
     platform: str
 
 
+# What a board has that runs edge8 from Python, and a shell.
+PACKAGES = ("python3", "python3-numpy", "python3-cffi", "libstdc++6", "bash", "coreutils")
+
 ARM64 = Debian("arm64", "aarch64-linux-gnu", "qemu-aarch64-static", "aarch64", "linux_aarch64")
 ARMHF = Debian("armhf", "arm-linux-gnueabihf", "qemu-arm-static", "armv7l", "linux_armv7l")
 
 
+@functools.cache
 def make_root(debian: Debian, *packages: str) -> Path:
-    """Debian 12 with these packages, extracted. EDGE8_BOARD_BUILDS keeps it between test runs. Skips without network."""
+    """Debian 12 with these packages, extracted once per test run; tests leave it as it is. EDGE8_BOARD_BUILDS keeps it longer.
+
+    Skips without network.
+    """
     need("mmdebstrap", "mmdebstrap")
     base = Path(os.environ.get("EDGE8_BOARD_BUILDS") or tempfile.mkdtemp(prefix="edge8-root-"))
     folder = base / f"root-{debian.name}-{'-'.join(p[:20] for p in packages)}"

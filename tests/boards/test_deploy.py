@@ -17,7 +17,7 @@ import pytest
 from edge8.converter import cross
 from edge8.converter.deploy import Deployment, deploy
 from edge8.converter.errors import ConvertError
-from tests.boards.emulated import ROOT, Level, need, run_static
+from tests.boards.emulated import LEVELS, ROOT, Level, need, run_static
 
 MODEL = ROOT / "tests" / "golden" / "v1" / "conv2d.full.e8"
 A72 = Level("aarch64", "cortex-a72", "neon")
@@ -110,11 +110,15 @@ def test_firmware_equals_the_host(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     not os.environ.get("EDGE8_SLOW") or importlib.util.find_spec("ziglang") is None, reason="EDGE8_SLOW=1 and ziglang: minutes"
 )
-def test_zig_bundle_runs(tmp_path: Path) -> None:
-    made = deploy(MODEL, "raspberry-pi-2", tmp_path / "zig", toolchain="zig")
-    level = Level("armv7l", "cortex-a7", "neon-vfpv4")
-    result = run_static(level, [made.folder / MODEL.name, made.folder / "check-input.npy"], made.folder / "edge8-run")
-    assert result.stdout.strip() == expected_line(made.folder)
+@pytest.mark.parametrize(("toolchain", "device"), [("aarch64", "raspberry-pi-4"), ("armv7l", "raspberry-pi-2")])
+def test_zig_bundle_runs_on_every_level(toolchain: str, device: str, tmp_path: Path) -> None:
+    levels = [level for level in LEVELS if level.toolchain == toolchain]
+    made = deploy(MODEL, device, tmp_path / "zig", toolchain="zig")
+    for level in levels:
+        program = made.folder / "edge8-run"
+        assert run_static(level, ["--version"], program).stdout.split("kernels ")[1].strip() == level.level
+        result = run_static(level, [made.folder / MODEL.name, made.folder / "check-input.npy"], program)
+        assert result.stdout.strip() == expected_line(made.folder)
     assert made.sizes["edge8-run"] < 500_000
 
 

@@ -20,17 +20,22 @@ def test_best_kernels_are_chosen(level: Level) -> None:
     assert result.stdout.split("kernels ")[1].strip() == level.level
 
 
-@pytest.mark.parametrize("level", LEVELS, ids=str)
-def test_golden_files_give_the_same_bytes(level: Level, tmp_path: Path) -> None:
+def check_golden_files(level: Level, tmp_path: Path, program: Path | None = None) -> None:
+    """Run every golden file by edge8-run, or another build of it, and compare the outputs."""
     wrong = []
     for path in GOLDEN:
         with np.load(path.parent / "expected.npz") as archive:
             np.save(tmp_path / "x.npy", archive["x"])
             expected = archive[path.stem]
-        result = run_static(level, [path, tmp_path / "x.npy", "-o", tmp_path / "y.npy"])
+        result = run_static(level, [path, tmp_path / "x.npy", "-o", tmp_path / "y.npy"], program)
         assert result.returncode == 0, f"{path.name}: {result.stderr}"
         got = np.load(tmp_path / "y.npy")
         if got.dtype != expected.dtype or got.shape != expected.shape or got.tobytes() != expected.tobytes():
             wrong.append(path.name)
     assert not wrong
     assert len(GOLDEN) >= 40
+
+
+@pytest.mark.parametrize("level", LEVELS, ids=str)
+def test_golden_files_give_the_same_bytes(level: Level, tmp_path: Path) -> None:
+    check_golden_files(level, tmp_path)
