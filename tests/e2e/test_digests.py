@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole networks give one digest for every CPU level and thread count, in float, with coded weights and in full int8."""
+"""Whole networks give one digest for every CPU level and thread count, in float, with coded weights, in full int8 and in int16."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_one_digest_for_levels_and_threads(name: str) -> None:
     data, x = [sample() for _ in range(2)], sample()
     features = edge8.cpu.features()
     levels = [features[:count] for count in range(len(features) + 1)]
-    for mode in ("float", "weight", "full"):
-        model = edge8.Model(convert_graph(graph, Scheme(mode=mode), data, method="minmax")[0])
+    for scheme in (Scheme(mode="float"), Scheme(mode="weight"), Scheme(), Scheme(activations="int16")):
+        model = edge8.Model(convert_graph(graph, scheme, data, method="minmax")[0])
         seen = {}
         try:
             for level in levels:
@@ -64,4 +64,4 @@ def test_one_digest_for_levels_and_threads(name: str) -> None:
                     seen[(tuple(level), threads)] = digest(model, x, threads)
         finally:
             edge8.cpu.restrict(None)
-        assert len(set(seen.values())) == 1, f"{mode}: {seen}"
+        assert len(set(seen.values())) == 1, f"{scheme.mode} {scheme.activations}: {seen}"

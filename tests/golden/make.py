@@ -116,11 +116,13 @@ def families() -> Iterator[tuple[str, Graph]]:
 
 
 def build(graph: Graph, mode: str, x: Array) -> bytes:
-    """The file of a graph, `mode` as in Scheme; full ones are calibrated on x."""
+    """The file of a graph, `mode` as in Scheme or "int16" (full, with int16 activations; "borders": every other node); full ones are
+    calibrated on x."""
     quantised = copy.deepcopy(graph)
-    apply(quantised, Scheme(mode=mode, calibratable=mode == "weight"))
+    wide: dict[str, Any] = {"int16": {"activations": "int16"}, "borders": {"int16": tuple(n.name for n in graph.nodes[::2])}}.get(mode, {})
+    apply(quantised, Scheme(mode="full", **wide) if wide else Scheme(mode=mode, calibratable=mode == "weight"))
     data = write(quantised)
-    if mode != "full" or edge8.Model(data).calibrated:
+    if mode not in ("full", "int16", "borders") or edge8.Model(data).calibrated:
         return data
     calibration = Calibration(edge8.Model(data))
     calibration.run([x])
@@ -133,7 +135,10 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     expected = {"x": np.random.default_rng(88).standard_normal(SHAPE).astype(np.float32)}
     for name, graph in families():
-        for mode in ("float", "weight", "full", *(["dynamic"] if name == "fully_connected" else [])):
+        extra = {"fully_connected": ["dynamic"], "unary": ["borders"], "movement": ["borders"]}.get(name, [])
+        if any(operators()[node.op].int16 for node in graph.nodes):
+            extra.append("int16")
+        for mode in ("float", "weight", "full", *extra):
             data = build(graph, mode, expected["x"])
             (folder / f"{name}.{mode}.e8").write_bytes(data)
             expected[f"{name}.{mode}"] = edge8.Model(data).session()(expected["x"])

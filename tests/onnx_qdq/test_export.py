@@ -74,10 +74,10 @@ def distances(data: bytes, exported: onnx.ModelProto | bytes, inputs: Sequence[M
     return {name: np.rint(np.concatenate(parts)) for name, parts in found.items()}
 
 
-def agree(data: bytes, exported: onnx.ModelProto | bytes, inputs: Sequence[Mapping[str, Array]]) -> None:
-    """At most one code of difference on at least 99.9 % of every output."""
+def agree(data: bytes, exported: onnx.ModelProto | bytes, inputs: Sequence[Mapping[str, Array]], most: int = 1) -> None:
+    """At most ``most`` codes of difference on at least 99.9 % of every output."""
     for name, distance in distances(data, exported, inputs).items():
-        assert (distance <= 1).mean() >= 0.999, f"{name}: {(distance <= 1).mean():.4%} within one code, most {distance.max()}"
+        assert (distance <= most).mean() >= 0.999, f"{name}: {(distance <= most).mean():.4%} within {most} codes, most {distance.max()}"
 
 
 def demo_inputs(count: int) -> list[dict[str, Array]]:
@@ -245,7 +245,7 @@ def test_every_operator(path: Path) -> None:
             else:
                 x[t.name] = rng.integers(-128 if t.scale else 0, 128 if t.scale else 2, t.shape).astype(t.dtype)
         inputs.append(x)
-    agree(data, export(data), inputs)
+    agree(data, export(data), inputs, most=2 if path.stem.endswith(".int16") else 1)  # onnxruntime sums int16 in float32
 
 
 @pytest.mark.parametrize("quant", ["weight", "float"])

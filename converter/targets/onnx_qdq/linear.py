@@ -9,6 +9,7 @@ import numpy as np
 
 from ...graph import DType, Node, Tensor
 from ...linear import code_bounds
+from ...ops.base import code_limits
 from ...window import window_of
 from .builder import FIRST, LAST, Array, Builder, emitter
 
@@ -102,7 +103,7 @@ def _finish(b: Builder, node: Node, y: str, layout: str) -> None:
     residual = node.inputs[4] if len(node.inputs) > 4 else ""
     if not residual:
         bind_clamped(b, node, y, layout)
-    elif all(b.quantised(b.tensor(name)) for name in (node.inputs[0], residual, node.outputs[0])):
+    elif all(b.quantised(t) and t.dtype is DType.INT8 for t in map(b.tensor, (node.inputs[0], residual, node.outputs[0]))):
         _add_residual(b, node, y, residual, layout)
     else:
         b.bind(node.outputs[0], clamp(b, node, b.op("Add", [y, b.value(residual, layout)], f"{node.outputs[0]}.sum")), layout)
@@ -191,17 +192,17 @@ def fully_connected(b: Builder, node: Node) -> None:
     if len(x.shape) == 2:
         inputs = [b.value(node.inputs[0]), _weights(b, node, _as_is, 0)]
         _finish(b, node, b.op("Gemm", [*inputs, bias] if bias else inputs, f"{out}.raw", transB=1), LAST)
-    elif _plain_int8(b, node):
+    elif _plain(b, node):
         _wide_gemm(b, node, bias)
     else:
         y = b.op("MatMul", [b.value(node.inputs[0]), _weights(b, node, lambda a: np.ascontiguousarray(a.T), 1)], f"{out}.raw")
         _finish(b, node, b.op("Add", [y, bias], f"{out}.biased") if bias else y, LAST)
 
 
-def _plain_int8(b: Builder, node: Node) -> bool:
+def _plain(b: Builder, node: Node) -> bool:
     x, weights, out = b.tensor(node.inputs[0]), b.tensor(node.inputs[1]), b.tensor(node.outputs[0])
-    coded = all(b.quantised(t) and t.dtype is DType.INT8 for t in (x, out)) and weights.scale is not None and not weights.group
-    return coded and not (len(node.inputs) > 4 and node.inputs[4]) and code_bounds(node, out) == (-128, 127)
+    coded = all(b.quantised(t) for t in (x, out)) and weights.scale is not None and not weights.group
+    return coded and not (len(node.inputs) > 4 and node.inputs[4]) and code_bounds(node, out) == code_limits(out)
 
 
 def _wide_gemm(b: Builder, node: Node, bias: str) -> None:

@@ -29,5 +29,6 @@ void e8_init_i8mm(struct e8_kernels *k);
 void e8_init_neon_elementwise(struct e8_kernels *k);
 void e8_init_neon_depthwise(struct e8_kernels *k);
 void e8_init_neon_float(struct e8_kernels *k);
+void e8_init_neon_int16(struct e8_kernels *k);
 
 #endif

@@ -122,6 +122,7 @@ void e8_init_neon(struct e8_kernels *k)
     k->gemm_s8s32 = gemm_s8s32;
     e8_init_neon_elementwise(k);
     e8_init_neon_depthwise(k);
+    e8_init_neon_int16(k);
 #if defined(__aarch64__)
     e8_init_neon_float(k);
 #endif

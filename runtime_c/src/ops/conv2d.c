@@ -86,7 +86,7 @@ static void run_lines(const struct conv *v, uint8_t *scratch, size_t n, size_t f
         .out = (int8_t *)l->y.address + n * outputs,
         .scratch = scratch,
     };
-    v->rows.run->kernels->conv_picture_s8(&g, &v->rows.q);
+    v->rows.run->kernels->conv_picture_s8(&g, &v->rows.q.int8);
 }
 
 static void lines_task(void *argument, uint32_t index)
