@@ -27,10 +27,9 @@ from .picture_input import take_pictures
 from .progress import track
 from .quant.assemble import file_with
 from .quant.corrections import CORRECTIONS, Improved, Step, improve
-from .quant.evaluation import Goal, goal_of
-from .quant.reach import hold_out
+from .quant.evaluation import goal_of
+from .quant.reach import coded_with_data, fewest_in_float, hold_out, width_for_each
 from .quant.scheme import CODED, Decision, Scheme
-from .quant.search import search_levels
 from .report.layers import feeds, real
 from .report.page import report_suffix
 
@@ -261,7 +260,8 @@ def convert(
     preprocess: Any = None,
     method: str = "auto",
     percentile: float = 99.99,
-    bits: int = 8,
+    bits: int | str | None = None,
+    bit_range: tuple[int, int] = (2, 8),
     group: int = 0,
     min_elements: int = 0,
     min_channels: int = 0,
@@ -275,6 +275,7 @@ def convert(
     max_samples: int | None = None,
     max_drop: float | None = None,
     target_sqnr: float | None = None,
+    target_size: int | str | None = None,
     metric: str | None = None,
     validation: Any = None,
     labels: Any = None,
@@ -299,7 +300,9 @@ def convert(
         preprocess: how pictures become inputs, see `edge8.converter.calibration`.
         method: how activation ranges are chosen, a key of `edge8.calibrate.METHODS`.
         percentile: for the method of that name.
-        bits: width of weights, 1 to 16 with ``quant="weight"``.
+        bits: width of weights, 1 to 16 with ``quant="weight"``, or ``"mixed"``: a width for each layer, found from a target. None is
+            ``"mixed"`` where there is a target, else 8.
+        bit_range: narrowest and widest width for ``"mixed"``.
         group: inputs that share a weight scale, 0 = one scale per output channel.
         min_elements, min_channels: weights with no more elements or output channels than this stay float with ``quant="weight"``.
         skip: nodes that stay float: names, ``type:Conv2D``, ``re:expression``.
@@ -314,6 +317,7 @@ def convert(
         max_samples: use at most so many samples.
         max_drop: how much less than the float model the metric may be, see `edge8.converter.quant.evaluation`.
         target_sqnr: dB that every output must reach.
+        target_size: bytes that a weights-quantised file may have: a number, ``"200k"``, or a part of the float file: ``"0.25"``, ``"25%"``.
         metric: ``"top1"``, ``"cosine"`` or ``"sqnr"``.
         validation: data for the metric, as ``calibration``; by default every fourth calibration sample is held out for it.
         labels: class numbers for ``"top1"``: a list, or a file.
@@ -354,9 +358,11 @@ def convert(
     if not 0 <= min_int8 <= 100:
         raise ConvertError(f"{min_int8:g} is not a percentage", rule="search.share", where="--min-int8", hint="Choose 0 to 100")
     weight = quant == "weight"
+    mixed = bits == "mixed" or target_size is not None
+    _check_widths(weight, bits, target_size, search=search)
     scheme = Scheme(
         mode=quant,
-        bits=bits,
+        bits=bits if isinstance(bits, int) else 8,
         group=group,
         min_elements=min_elements,
         min_channels=min_channels,
@@ -364,7 +370,7 @@ def convert(
         io="float32" if io == "uint8" else io,
         activations=activations,
         int16=tuple(int16),
-        calibratable=weight and calibratable and bits == 8 and not group,
+        calibratable=weight and calibratable and bits in (8, None) and not group,
     )
     if output is not None and not Path(output).parent.is_dir():
         raise ConvertError("the folder does not exist", rule="output.folder", where=str(Path(output).parent), hint="Create it first")
@@ -388,14 +394,27 @@ def convert(
     steps: list[Step] = []
     ranges: dict[str, Any] = {"method": method, "percentile": percentile, "threads": threads}
     searched: dict[str, Any] = {}
-    if goal is not None and search and quant == "full" and samples is not None:
-        rules = {"min_int8": min_int8 / 100, "best_effort": best_effort}
-        data, decisions, count, searched = _searched(graph, scheme, samples, goal, corrections, steps, rules, ranges, quiet=quiet)
-        kept = list(itertools.islice(samples, REPORT_SAMPLES))
+    count = 0
+    kept: list[Sample] = []
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(f"edge8: {text}", file=sys.stderr, flush=True)
+
+    if mixed or (weight and search and bits is None and goal is not None and samples is not None):
+        data, decisions, searched = width_for_each(
+            graph, scheme, samples, goal=goal, size=str(target_size or ""), float_bytes=len(float_file(graph)), bit_range=bit_range,
+            corrections=corrections, threads=threads, best_effort=best_effort, say=say,
+        )  # fmt: skip
+    elif weight and scheme.bits < 8 and samples is not None:
+        data, decisions, steps = coded_with_data(graph, scheme, float_file(graph), samples, corrections, threads)
+    elif goal is not None and search and quant == "full" and samples is not None:
+        improved = _corrected(graph, scheme, samples, corrections, steps=steps, **ranges)
+        calibrating = samples
+        rules = {"min_int8": min_int8 / 100, "best_effort": best_effort, "say": say}
+        data, decisions, count, searched = fewest_in_float(improved, scheme, goal, lambda: calibrating, **rules, **ranges)
     else:
-        data, decisions, count, kept = convert_graph(
-            graph, scheme, samples, corrections=corrections, steps=steps, total=None, quiet=quiet, **ranges
-        )
+        data, decisions, count, kept = convert_graph(graph, scheme, samples, corrections=corrections, steps=steps, quiet=quiet, **ranges)
     if samples is not None and not kept and quant != "float":
         kept = list(itertools.islice(samples, REPORT_SAMPLES))
     opened = Model(data)
@@ -418,8 +437,9 @@ def convert(
         made.accuracy = compare(reference, data, kept, threads=threads)
     if device is not None:
         made.device = _device_lines(device, opened)
-    if goal is not None:
-        made.search = searched or goal.check(data, best_effort=best_effort)
+    made.search = searched
+    if goal is not None and not searched:
+        made.search = goal.check(data, best_effort=best_effort)
     if report is not None:
         _write_report(made, report, reference, kept or itertools.islice(samples or (), REPORT_SAMPLES), method=method, threads=threads)
     if target == "onnx-qdq":
@@ -429,34 +449,19 @@ def convert(
     return made
 
 
-def _searched(
-    graph: Graph,
-    scheme: Scheme,
-    samples: Iterable[Sample],
-    goal: Goal,
-    corrections: Sequence[str],
-    steps: list[Step],
-    rules: dict[str, Any],
-    ranges: dict[str, Any],
-    *,
-    quiet: bool,
-) -> tuple[bytes, list[Decision], int, dict[str, Any]]:
-    """The file that the search for an accuracy target finds, and what a report says of it."""
-    improved = _corrected(graph, scheme, samples, corrections, steps=steps, **ranges)
-
-    def say(text: str) -> None:
-        if not quiet:
-            print(f"edge8: {text}", file=sys.stderr, flush=True)
-
-    found = search_levels(improved, scheme, goal, lambda: samples, say=say, **rules, **ranges)
-    searched = {
-        "target": str(goal),
-        "reached": goal.say(found.score) + ("" if goal.reached(found.score) else ", which is less"),
-        "files tried": found.tried,
-        "MACs in int8": f"{100 * found.int8_share:.1f} %",
-        "layers": found.layers,
-    }
-    return found.data, found.decisions, found.samples, searched
+def _check_widths(weight: bool, bits: int | str | None, target_size: int | str | None, *, search: bool) -> None:
+    """Refuse widths and sizes that do not go together."""
+    if isinstance(bits, str) and bits != "mixed":
+        raise ConvertError(f"unknown width {bits!r}", rule="quant.bits", where="--bits", hint="Choose 1 to 16, or mixed")
+    if (bits == "mixed" or target_size is not None) and not weight:
+        where = "--bits mixed" if bits == "mixed" else "--target-size"
+        raise ConvertError("full quantisation has 8-bit weights only", rule="search.kind", where=where, hint="Use --quant weight")
+    if target_size is not None and isinstance(bits, int):
+        raise ConvertError(
+            "one width for all layers leaves nothing to search", rule="search.bits", where="--target-size", hint="Leave --bits out"
+        )
+    if (bits == "mixed" or target_size is not None) and not search:
+        raise ConvertError("a width for each layer is found by a search", rule="search.bits", where="--no-search", hint="Leave it out")
 
 
 def _as_onnx(data: bytes, codes: str) -> bytes:

@@ -48,6 +48,22 @@ def _size(text: str) -> tuple[int, int]:
     return int(values[0]), int(values[-1])
 
 
+def _bits(text: str) -> int | str:
+    if text == "mixed":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"write a number from 1 to 16, or mixed, got {text!r}") from None
+
+
+def _bit_range(text: str) -> tuple[int, int]:
+    values = _numbers(text)
+    if len(values) != 2 or any(v != int(v) for v in values):
+        raise argparse.ArgumentTypeError(f"write LOW,HIGH such as 2,8, got {text!r}")
+    return int(values[0]), int(values[1])
+
+
 def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", help="the trained network, a .onnx file")
     parser.add_argument("-o", "--output", help="file to write (cpu-lite, onnx-qdq) or folder (ascend310)")
@@ -124,7 +140,8 @@ def _add_quantiser(parser: argparse.ArgumentParser) -> None:
     quant.add_argument(
         "--int16", action="append", default=[], help="node with int16 activations: NAME, type:Conv2D, re:EXPRESSION or tensor:NAME"
     )
-    quant.add_argument("--bits", type=int, default=8, help="width of weights, 1 to 16 with --quant weight")
+    quant.add_argument("--bits", type=_bits, metavar="N", help="width of weights, 1 to 16 or mixed with --quant weight (default 8)")
+    quant.add_argument("--bit-range", type=_bit_range, default=(2, 8), metavar="LOW,HIGH", help="widths for --bits mixed (default 2,8)")
     quant.add_argument(
         "--min-elements", type=int, default=0, metavar="N", help="weights with no more elements stay float (--quant weight, dynamic)"
     )
@@ -138,8 +155,13 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
     target = parser.add_argument_group("accuracy target")
     target.add_argument("--max-drop", type=float, metavar="X", help="allow X less than the float model (top1: percentage points)")
     target.add_argument("--target-sqnr", type=float, metavar="DB", help="signal to noise that every output must reach")
+    target.add_argument(
+        "--target-size", metavar="SIZE", help="of a --quant weight file: 200k, 1.5M, or a part of the float one: 0.25, 25%%"
+    )
     target.add_argument("--metric", choices=METRICS, help="what --max-drop is about (default: top1 with --labels, else cosine)")
-    target.add_argument("--validation", nargs="+", metavar="PATH", help="data for the metric, as --calibration (default: the same)")
+    target.add_argument(
+        "--validation", nargs="+", metavar="PATH", help="data for the metric, as --calibration (default: some of it, held out)"
+    )
     target.add_argument("--labels", metavar="FILE", help="class of each validation sample: .npy, .npz or one number per line")
     target.add_argument("--eval", dest="evaluate", metavar="SCRIPT.py:FUNCTION", help="the metric: gets a session, gives a number")
     target.add_argument("--no-search", action="store_true", help="only check the target, look for no file that reaches it")
@@ -182,6 +204,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         method=arguments.method,
         percentile=arguments.percentile,
         bits=arguments.bits,
+        bit_range=arguments.bit_range,
         group=arguments.group,
         min_elements=arguments.min_elements,
         min_channels=arguments.min_channels,
@@ -194,6 +217,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         max_samples=arguments.samples,
         max_drop=arguments.max_drop,
         target_sqnr=arguments.target_sqnr,
+        target_size=arguments.target_size,
         metric=arguments.metric,
         validation=arguments.validation,
         labels=arguments.labels,

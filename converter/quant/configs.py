@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConvertError
-from .mindspore_keys import FLAT, KEYS, Key
+from .mindspore_keys import FLAT, KEYS, MIXED, MIXED_TARGET, Key
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -247,6 +247,11 @@ def read_mindspore(path: Path, inputs: Callable[[], list[str]] = list) -> tuple[
                 warnings.append(f"{label}={value} is ignored: {found}")
             else:
                 flags.update(found)
+    target = flags.pop(MIXED_TARGET, None)
+    if target is not None and flags.get("bits") == MIXED:
+        flags.update(target)
+    elif target is not None:
+        warnings.append("the target of mixed widths is ignored: one width is asked for")
     _join_sizes(flags, str(path))
     _name_folders(flags, inputs, str(path))
     pictures = sections.get("data_preprocess_param", {}).get("input_type", "").strip().upper() == "IMAGE"

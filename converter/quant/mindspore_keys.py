@@ -7,15 +7,19 @@ r1.3 has a flat file of key=value lines; since r1.5 there are INI sections. A ro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .corrections import CORRECTIONS
 
-__all__ = ["FLAT", "KEYS", "Key"]
+__all__ = ["FLAT", "KEYS", "MIXED", "MIXED_TARGET", "Key"]
 
 FLAT = "flat"
+MIXED = "mixed"
+MIXED_TARGET = "mixed-target"
+"""Flags that hold only where a width is found for each layer; `configs` puts them in or drops them."""
 
 Apply = Callable[[str], "dict[str, Any] | str"]
 
@@ -140,9 +144,22 @@ def _named_folders(text: str) -> dict[str, Any]:
 
 def _bit_num(text: str) -> dict[str, Any]:
     bits = _integer(text, 0, 16)
-    if bits == 0:
-        raise ValueError("is refused: a width for each layer is found from a target here, give --target-sqnr, --target-size or --max-drop")
-    return {"bits": bits}
+    return {"bits": bits or MIXED}
+
+
+def _error_threshold(text: str) -> dict[str, Any]:
+    """A mean relative error of the outputs, as SQNR."""
+    try:
+        error = float(text)
+    except ValueError:
+        raise ValueError("write a number") from None
+    if not 0 < error < 1:
+        raise ValueError("it must be between 0 and 1")
+    return {MIXED_TARGET: {"target-sqnr": round(-20 * math.log10(error), 2)}}
+
+
+def _auto_tune(text: str) -> dict[str, Any]:
+    return {MIXED_TARGET: {"max-drop": 0.005, "metric": "cosine"}} if _boolean(text) else {}
 
 
 def _quant_type(text: str) -> dict[str, Any]:
@@ -175,10 +192,16 @@ KEYS: dict[tuple[str, str], Key] = {
     (FLAT, "plugin_path"): _refused("plugins of MindSpore's converter cannot be loaded"),
     (FLAT, "disable_fusion"): _switch(on="fusions do not change results here"),
     (FLAT, "input_shapes"): _refused("all samples have the network's shape, which --input-shape gives"),
-    (FLAT, "mixed"): _switch(on="widths for each layer are found from a target, give --target-sqnr, --target-size or --max-drop"),
-    (FLAT, "mean_error_threshold"): _ignored("the target of mixed widths is --target-sqnr, --target-size or --max-drop"),
+    (FLAT, "mixed"): Key(
+        "true: `--quant weight --bits mixed`, which needs a target; false: as edge8 does it",
+        lambda text: {"quant": "weight", "bits": MIXED} if _boolean(text) else {},
+    ),
+    (FLAT, "mean_error_threshold"): Key(
+        "with `mixed=true` `--target-sqnr` of a relative error of this size (0.04: 27.96 dB); else ignored with a warning",
+        _error_threshold,
+    ),
     ("common_quant_param", "quant_type"): Key("`--quant`: WEIGHT_QUANT = weight, FULL_QUANT = full, DYNAMIC_QUANT = dynamic", _quant_type),
-    ("common_quant_param", "bit_num"): Key("`--bits` 1 to 16; 0 (a width for each layer) is refused: give a target", _bit_num),
+    ("common_quant_param", "bit_num"): Key("`--bits` 1 to 16; 0 = mixed, which needs a target", _bit_num),
     ("common_quant_param", "min_quant_weight_size"): _number("min-elements", low=0, high=65535),
     ("common_quant_param", "min_quant_weight_channel"): _number("min-channels", "0 without it, MindSpore has 16", low=0, high=65535),
     ("common_quant_param", "skip_quant_node"): Key("`--skip`, names separated by commas", lambda text: {"skip": _list(text)}),
@@ -194,7 +217,9 @@ KEYS: dict[tuple[str, str], Key] = {
     ("weight_quant_param", "update_mindir"): _ignored("there is no MindIR file"),
     ("weight_quant_param", "max_segments"): _ignored("weights are decoded where they are used"),
     ("mixed_bit_weight_quant_param", "init_scale"): _ignored("the target of mixed widths is --target-sqnr, --target-size or --max-drop"),
-    ("mixed_bit_weight_quant_param", "auto_tune"): _switch(on="give the target, such as --target-sqnr 20 for a cosine of 0.995"),
+    ("mixed_bit_weight_quant_param", "auto_tune"): Key(
+        "true: `--max-drop 0.005 --metric cosine` where `bit_num=0`, else ignored with a warning; false: give a target", _auto_tune
+    ),
     ("mixed_bit_weight_quant_param", "use_cv_data"): _switch(on="give --calibration"),
     ("mixed_bit_weight_quant_param", "max_iterations"): _ignored("the search ends by itself"),
     ("full_quant_param", "activation_quant_method"): _choice("method", _METHODS, "without it `auto`"),

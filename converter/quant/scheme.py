@@ -43,7 +43,7 @@ class Scheme:
             matrix products quantise each row of their input when they run) or ``"float"``.
         bits: width of weights, 1 to 16; full and dynamic quantisation take 8.
         group: inputs that share a weight scale, a multiple of 4; 0 = a scale per output channel.
-        weights_method: ``"max"`` or ``"mse"``, see `weights.channel_scales`.
+        weights_method: ``"max"`` or ``"mse"``, see `weights.channel_scales`; ``"auto"`` is mse below 8 bits.
         min_elements: weights with no more elements than this stay float (weights and dynamic quantisation).
         min_channels: weights with no more output channels than this stay float (weights and dynamic quantisation).
         skip: nodes that stay float: a node name, ``type:<operator>`` or ``re:<regular expression on names>``.
@@ -60,7 +60,7 @@ class Scheme:
     mode: str = "full"
     bits: int = 8
     group: int = 0
-    weights_method: str = "max"
+    weights_method: str = "auto"
     min_elements: int = 0
     min_channels: int = 0
     skip: tuple[str, ...] = ()
@@ -587,7 +587,8 @@ def apply(graph: Graph, scheme: Scheme) -> list[Decision]:
             continue
         if graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].dtype is DType.FLOAT32:
             bits = scheme.node_bits.get(node.outputs[0], scheme.bits)
-            quantise_node(graph, node, bits=bits, group=scheme.group, method=scheme.weights_method)
+            method = scheme.weights_method if scheme.weights_method != "auto" else "mse" if bits < 8 else "max"
+            quantise_node(graph, node, bits=bits, group=scheme.group, method=method)
         if decision.domain == "dynamic":
             node.params["dynamic"] = True
     if any(types):

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,7 @@ from edge8 import Model
 from ..graph import Graph, Node
 from ..ops import operators
 from ..targets.cpu_lite import write
-from .statistics import linear_nodes
-from .weights import WEIGHTS_INPUT
+from .weights import BIAS_INPUT, WEIGHTS_INPUT
 
 __all__ = ["Codebook", "Probe", "decibels_of"]
 
@@ -177,31 +176,35 @@ class Probe:
 
         return self._noise(change, entry)
 
-    def weights(self, node: Node, values: Array) -> float:
+    def weights(self, node: Node, values: Array, shift: Array | None = None) -> float:
         """Noise when a node's weights are others.
 
         Args:
             node: of the graph, with constant float weights.
             values: float32 of the weights' shape.
+            shift: of the layer's mean output per channel; its bias, where it has one, takes it back.
         """
-        with self._replaced(node, values):
+        changed = [(WEIGHTS_INPUT[node.op], np.asarray(values, np.float32))]
+        bias = node.inputs[BIAS_INPUT] if len(node.inputs) > BIAS_INPUT else ""
+        if shift is not None and bias:
+            data = self.graph.tensors[bias].data
+            assert data is not None
+            changed.append((BIAS_INPUT, (data - shift).astype(np.float32)))
+        with self._replaced(node, changed):
             return self._noise()
 
     @contextmanager
-    def _replaced(self, node: Node, values: Array) -> Iterator[None]:
-        """Put other weights into the model's file for the time of the context."""
-        position = WEIGHTS_INPUT[node.op]
-        tensor = self.graph.tensors[node.inputs[position]]
-        stored = self._session.tensor(self._numbers[tensor.name])
-        keep, original = stored.copy(), tensor.data
+    def _replaced(self, node: Node, changed: Sequence[tuple[int, Array]]) -> Iterator[None]:
+        """Put other constants (number of the input, values) into the model's file for the time of the context."""
+        keep: list[tuple[Array, Array]] = []
         try:
-            tensor.data = np.asarray(values, np.float32).reshape(tensor.shape)
-            stored[:] = np.frombuffer(operators()[node.op].pack(node, position, tensor), np.uint8)
+            for position, values in changed:
+                tensor = self.graph.tensors[node.inputs[position]]
+                stored = self._session.tensor(self._numbers[tensor.name])
+                keep.append((stored, stored.copy()))
+                other = replace(tensor, data=values.reshape(tensor.shape))
+                stored[:] = np.frombuffer(operators()[node.op].pack(node, position, other), np.uint8)
             yield
         finally:
-            tensor.data = original
-            stored[:] = keep
-
-    def linear_nodes(self) -> list[Node]:
-        """Nodes with constant float weights."""
-        return [n for n in linear_nodes(self.graph) if self.graph.tensors[n.inputs[WEIGHTS_INPUT[n.op]]].dtype == 0]
+            for stored, bytes_before in keep:
+                stored[:] = bytes_before

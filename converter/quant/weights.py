@@ -22,6 +22,7 @@ __all__ = [
     "group_size",
     "quantise_node",
     "quantise_weights",
+    "weight_sums",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -179,9 +180,13 @@ def quantise_node(graph: Graph, node: Node, *, bits: int = 8, group: int = 0, me
         _add_weight_sum(graph, node, codes.codes)
 
 
+def weight_sums(codes: Array, axis: int) -> Array:
+    """Sum of each output channel's codes, int32."""
+    return np.asarray(np.moveaxis(codes, axis, 0).reshape(codes.shape[axis], -1).sum(axis=1, dtype=np.int64).astype(np.int32))
+
+
 def _add_weight_sum(graph: Graph, node: Node, codes: Array) -> None:
     position = _WEIGHT_SUM_INPUT[node.op]
-    axis = channel_axis(node.op)
-    sums = np.moveaxis(codes, axis, 0).reshape(codes.shape[axis], -1).sum(axis=1, dtype=np.int64).astype(np.int32)
+    sums = weight_sums(codes, channel_axis(node.op))
     node.inputs += [""] * (position + 1 - len(node.inputs))
     node.inputs[position] = graph.constant(sums, f"{node.inputs[WEIGHTS_INPUT[node.op]]}_sum")

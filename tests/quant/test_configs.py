@@ -56,7 +56,7 @@ def test_toml_gives_flags(tmp_path: Path) -> None:
     assert got.input_shape == [("in:0", (1, 3, 8, 8))]
     assert (got.resize, got.mean, got.std) == ((24, 32), [127.5], [1, 2, 3.5])
     assert (got.min_elements, got.percentile, got.compression) == (500, 99.9, True)
-    assert (got.method, got.bits) == ("auto", 8), "defaults stay"
+    assert (got.method, got.bits) == ("auto", None), "defaults stay"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_command_line_wins(tmp_path: Path) -> None:
         ('[quantiser]\nmethod = "kl"', r"unknown key 'quantiser'"),
         ('method = "entropy"', r"a\.toml method: unknown value 'entropy'\. Known: auto, minmax"),
         ("bits = true", r"a\.toml bits: True has no meaning"),
-        ('bits = "many"', r"a\.toml bits: 'many' is not of type int"),
+        ('bits = "many"', r"a\.toml bits: write a number from 1 to 16, or mixed, got 'many'"),
         ("compression = 1", r"1 is not true or false"),
         ("resize = [1, 2, 3]", r"a\.toml resize: write HEIGHT,WIDTH"),
         ('config = "b.toml"', r"unknown key 'config'"),
@@ -176,6 +176,27 @@ def test_sections(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("mixed=true\nmean_error_threshold=0.04", {"quant": "weight", "bits": "mixed", "target_sqnr": 27.96, "max_drop": None}),
+        ("mixed=true", {"quant": "weight", "bits": "mixed", "target_sqnr": None}),
+        ("mixed=false\nmean_error_threshold=0.04", {"bits": None, "target_sqnr": None}),
+        (
+            "[common_quant_param]\nquant_type=WEIGHT_QUANT\nbit_num=0\n[mixed_bit_weight_quant_param]\nauto_tune=true",
+            {"quant": "weight", "bits": "mixed", "max_drop": 0.005, "metric": "cosine"},
+        ),
+        ("[common_quant_param]\nbit_num=4\n[mixed_bit_weight_quant_param]\nauto_tune=true", {"bits": 4, "max_drop": None}),
+    ],
+)
+def test_mixed_widths_of_mindspore(tmp_path: Path, text: str, wanted: dict[str, Any]) -> None:
+    warnings: list[str] = []
+    got = vars(parse(write(tmp_path, "a.cfg", text), warnings=warnings))
+    assert {name: got[name] for name in wanted} == wanted
+    dropped = wanted["bits"] != "mixed"
+    assert any("the target of mixed widths is ignored" in w for w in warnings) == dropped
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("method_x=ENTROPY", r"method_x=ENTROPY: known are KL, MAX_MIN, RemovalOutlier"),
@@ -189,7 +210,8 @@ def test_sections(tmp_path: Path) -> None:
         ("just words", r"not a configuration of MindSpore"),
         ("bits = 8\nbits = 9", r"not a configuration of MindSpore.*already exists"),
         ("[common_quant_param]\nbit_num=17", r"bit_num=17: it must be 0 to 16"),
-        ("[common_quant_param]\nbit_num=0", r"is refused: a width for each layer"),
+        ("mean_error_threshold=2", r"mean_error_threshold=2: it must be between 0 and 1"),
+        ("mean_error_threshold=x", r"write a number"),
         ("[common_quant_param]\nquant_type=QAT", r"known are WEIGHT_QUANT"),
         ("[common_quant_param]\nmethod_x=KL", r"belongs in the flat form of r1\.3"),
         ("[comon_quant_param]\nbit_num=8", r"unknown section \[comon_quant_param\]\. Did you mean \[common_quant_param\]\?"),

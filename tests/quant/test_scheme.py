@@ -352,6 +352,6 @@ def test_groups_lose_less_than_channels() -> None:
         quantised = applied(graph, mode="weight", bits=4, group=group)
         errors.append(float(np.sum((Model(write(quantised)).session()(x) - real) ** 2)))
     assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < 0.6 * errors[0]
+    assert errors[-1] < 0.75 * errors[0]
     with pytest.raises(ConvertError, match="multiple of 4"):
         Scheme(mode="weight", group=6)
