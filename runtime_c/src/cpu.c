@@ -41,6 +41,9 @@ static uint32_t detect(void)
     bool vnni512 = c >> 11 & 1u;
     if ((b & bw_dq_vl_f) == bw_dq_vl_f && (state & 0xE0u) == 0xE0u) found |= vnni512 ? CPU_AVX512 | CPU_AVX512_VNNI : CPU_AVX512;
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1u)) found |= CPU_AVX_VNNI;
+#if defined(E8_EMULATE_AVX512)
+    found |= CPU_AVX512 | CPU_AVX512_VNNI; /* the checks run these kernels through SIMDe: kernels/x86_avx512.h */
+#endif
     return found;
 }
 #elif defined(E8_KERNELS_NEON) && defined(__linux__)

@@ -293,6 +293,7 @@ struct e8_kernels {
     void (*weight_limits)(const int8_t *w, size_t blocks, size_t k, uint8_t *limits); /* NULL where gemm_s8 has no use for them */
     void (*gemm_s8s32)(const struct e8_gemm_s8s32 *g);
     void (*conv_picture_s8)(const struct e8_conv_picture *g, const struct e8_requant *q);
+    size_t picture_macs; /* most multiply-accumulates per output pixel for which conv_picture_s8 is taken instead of gemm_s8 */
     void (*depthwise_s8)(const struct e8_depthwise_s8 *g, const struct e8_requant *q);
     void (*depthwise_image_s8)(const struct e8_depthwise_image *g, const struct e8_requant *q);
     void (*depthwise_image_f32)(const struct e8_depthwise_image *g);

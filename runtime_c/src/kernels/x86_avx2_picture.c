@@ -136,5 +136,6 @@ AVX2 static void conv_picture_s8(const struct e8_conv_picture *g, const struct e
 void e8_init_avx2_picture(struct e8_kernels *k)
 {
     k->conv_picture_s8 = conv_picture_s8;
+    k->picture_macs = SIZE_MAX;
 }
 #endif

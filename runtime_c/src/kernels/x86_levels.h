@@ -7,6 +7,7 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define E8_KERNELS_AVX2 1
+#define E8_KERNELS_AVX512VNNI 1
 #endif
 
 struct e8_kernels;
@@ -14,6 +15,7 @@ struct e8_gemm_s8;
 struct e8_requant;
 
 void e8_init_avx2(struct e8_kernels *k);
+void e8_init_avx512vnni(struct e8_kernels *k);
 
 /* Parts of e8_init_avx2. */
 void e8_init_avx2_gemm(struct e8_kernels *k);

@@ -131,7 +131,7 @@ static e8_status run(const struct run *r)
     v.rows.scale = (const float *)(const void *)(r->shared + s.scale);
     v.rows.limits = r->shared + s.limits;
     linear_prepare(&v.l, &s, r->shared, &v.rows.q);
-    if (r->kernels->conv_picture_s8 && picture_bytes(&v)) {
+    if (r->kernels->conv_picture_s8 && v.l.depth * v.l.channels <= r->kernels->picture_macs && picture_bytes(&v)) {
         v.rows.tasks = run_tasks(r, size_mul(v.l.y.elements, v.l.depth), (uint64_t)v.w.batch * (uint64_t)v.w.oh);
         run_parallel(r, lines_task, &v, v.rows.tasks);
     } else {
