@@ -23,6 +23,7 @@ from .calibrate import Batches, Search, folder_names, search_ranges, write_batch
 from .compare import Comparison, compare_models
 from .compression import compression_config
 from .configs import LayerConfig, QuantConfig
+from .correction import correct_biases
 from .deploy import deploy_graph, save_model
 from .factors import Factors, Quantised, TensorFactors, read_record, write_record
 from .fake_quant import fake_quant_graph
@@ -313,10 +314,14 @@ def _fill(
         values = {search.value for search in [*searches.values(), *extra.values()]} | {layer.x for layer in plan.layers}
         activations = Activations(runner or NumpyRunner(model), batches.load, len(batches), values, quiet=quiet)
     factors, tensors = _factors(plan, searches, extra, activations)
-    factors, overrides = apply_methods(methods, graph, plan.layers, factors, plan.resolved, activations, notes)
+    factors, rounded = apply_methods(methods, graph, plan.layers, factors, plan.resolved, activations, notes)
     del activations
     quantised = quantise_layers(graph, factors, plan.layers)
-    quantised = [overrides.get(entry.layer.name, lambda q: q)(entry) for entry in quantised]
+    quantised = [replace(entry, weights=rounded.get(entry.layer.name, entry.weights)) for entry in quantised]
+    if "bias" in methods and batches is not None:
+        largest = max((size or 0 for size in _sizes(plan).values()), default=0)
+        quantised = correct_biases(graph, quantised, tensors, batches, largest, quiet=quiet)
+        notes.append(f"method bias: {sum(entry.bias is not None for entry in quantised)} of {len(quantised)} layers (those with a bias)")
     warnings += range_warnings(quantised, plan.soc.dequant)
     if any(entry.layer.op == "AveragePool" for entry in quantised):
         warnings.append(

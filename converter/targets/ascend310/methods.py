@@ -11,8 +11,7 @@ bias      the bias takes up the mean shift that quantisation causes in each chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,9 @@ import onnx
 
 from ...errors import ConvertError
 from . import kernels
-from .arq import channels_first, deq_scales, quantise_weights, spread
+from .arq import channels_first
 from .configs import LayerConfig
-from .factors import Factors, Quantised
+from .factors import Factors
 from .hfmg import HfmgHistogram, asymmetric_factors, symmetric_factors
 from .layers import Layer
 from .observe import Activations
@@ -32,7 +31,6 @@ from .onnx_graph import OnnxGraph, attributes
 __all__ = ["METHODS", "apply_methods", "parse_method"]
 
 Array = npt.NDArray[Any]
-Override = Callable[[Quantised], Quantised]
 METHODS = ("amct", "mse", "rounding", "bias")
 
 _BINS = 8192
@@ -67,8 +65,8 @@ def apply_methods(
     resolved: Mapping[str, LayerConfig],
     activations: Activations | None,
     notes: list[str],
-) -> tuple[dict[str, Factors], dict[str, Override]]:
-    """Better factors, and for each layer a function that improves its integers.
+) -> tuple[dict[str, Factors], dict[str, Array]]:
+    """Better factors, and int8 weights by layer name where they are not plainly rounded. ``bias`` comes later: see correction.py.
 
     Raises:
         ConvertError: a method without calibration data.
@@ -83,41 +81,13 @@ def apply_methods(
         factors = _mse(graph, layers, factors, resolved, activations)
         notes.append("method mse: activation ranges and weight scales minimise the squared error")
     nodes = {node.name: node for node in graph.nodes}
-    moments = _Moments(graph, nodes, layers, max(64, _SAMPLES // activations.count)) if "rounding" in methods else None
-    means = _Means(graph, nodes, layers, factors) if "bias" in methods else None
-
-    def gather(name: str, x: Array) -> None:
-        for part in (moments, means):
-            if part is not None:
-                part.add(name, x)
-
-    if moments is not None or means is not None:
-        activations.each("statistics", gather, {layer.x for layer in layers})
-    rounded = {} if moments is None else moments.round(factors)
-    shifts = {} if means is None else means.shifts(rounded)
-    if moments is not None:
-        notes.append(f"method rounding: {len(rounded)} of {len(layers)} layers (those with at most {_LARGEST} inputs a channel)")
-    if means is not None:
-        notes.append(f"method bias: {len(shifts)} of {len(layers)} layers (those with a bias and static shapes)")
-    return factors, {
-        layer.name: _override(rounded.get(layer.name), shifts.get(layer.name))
-        for layer in layers
-        if layer.name in rounded or layer.name in shifts
-    }
-
-
-def _override(weights: Array | None, shift: Array | None) -> Override:
-    def change(entry: Quantised) -> Quantised:
-        if weights is not None:
-            entry = replace(entry, weights=weights)
-        if shift is not None and entry.bias is not None:
-            steps = np.rint(shift / deq_scales(entry.factors.scale_d, entry.factors.scale_w).astype(np.float64))
-            bias = entry.bias.astype(np.int64) + steps.astype(np.int64)
-            if np.abs(bias).max() <= 2**31 - 1:
-                entry = replace(entry, bias=bias.astype(np.int32))
-        return entry
-
-    return change
+    if "rounding" not in methods:
+        return factors, {}
+    moments = _Moments(graph, nodes, layers, max(64, _SAMPLES // activations.count))
+    activations.each("statistics", moments.add, {layer.x for layer in layers})
+    rounded = moments.round(factors)
+    notes.append(f"method rounding: {len(rounded)} of {len(layers)} layers (those with at most {_LARGEST} inputs a channel)")
+    return factors, rounded
 
 
 # -- mse ---------------------------------------------------------------------------------------------------------------------------
@@ -249,55 +219,3 @@ def _feedback(weights: Array, layer: Layer, factors: Factors, moments: Array) ->
         w[:, :, k + 1 :] -= error[:, :, None] * upper[:, None, k, k + 1 :]
     flat = out.reshape(rows.shape)
     return flat.reshape(weights.shape) if layer.op == "Conv" else np.ascontiguousarray(flat.T).reshape(weights.shape)
-
-
-# -- bias --------------------------------------------------------------------------------------------------------------------------
-
-
-class _Means:
-    """Mean of each layer's input, as it is and as its codes give it. Layers are linear: that is all a mean output needs."""
-
-    def __init__(
-        self, graph: OnnxGraph, nodes: Mapping[str, onnx.NodeProto], layers: Sequence[Layer], factors: Mapping[str, Factors]
-    ) -> None:
-        self._graph, self._nodes, self._factors = graph, nodes, factors
-        self._layers = [layer for layer in layers if layer.bias and graph.shape(layer.x) is not None]
-        self._sums: dict[str, tuple[Array, Array, int]] = {}
-
-    def add(self, name: str, x: Array) -> None:
-        """Take in one batch of one value."""
-        for layer in self._layers:
-            if layer.x != name:
-                continue
-            f = self._factors[layer.name]
-            q = np.clip(np.rint(x * (np.float32(1) / f.scale_d)) + np.float32(f.offset_d), -128, 127) - np.float32(f.offset_d)
-            # Axes of samples are averaged at once: the first of images, all but the last of matrices.
-            axes = (0,) if layer.op in ("Conv", "ConvTranspose") else tuple(range(x.ndim - 1))
-            a, b = x.mean(axis=axes, dtype=np.float64), q.mean(axis=axes, dtype=np.float64) * float(f.scale_d)
-            old = self._sums.get(layer.name)
-            self._sums[layer.name] = (a, b, 1) if old is None else (old[0] + a, old[1] + b, old[2] + 1)
-
-    def shifts(self, rounded: Mapping[str, Array]) -> dict[str, Array]:
-        """Mean over data and positions of (float output - quantised output), per channel, by layer name."""
-        out = {}
-        for layer in self._layers:
-            a, b, count = self._sums[layer.name]
-            weights = self._graph.inits[layer.weight].astype(np.float64)
-            scales = self._factors[layer.name].scale_w
-            codes = rounded.get(layer.name)
-            if codes is None:
-                codes = quantise_weights(layer.op, self._graph.inits[layer.weight], scales, layer.group)
-            restored = codes.astype(np.float64) * spread(layer.op, scales.astype(np.float64), weights, layer.group)
-            difference = self._linear(layer, a[None] / count, weights) - self._linear(layer, b[None] / count, restored)
-            channel = 1 if layer.op in ("Conv", "ConvTranspose") else difference.ndim - 1
-            out[layer.name] = difference.mean(axis=tuple(i for i in range(difference.ndim) if i != channel))
-        return out
-
-    def _linear(self, layer: Layer, x: Array, weights: Array) -> Array:
-        if layer.op in ("Gemm", "MatMul"):
-            return np.asarray(x @ weights)
-        node, rank = self._nodes[layer.name], weights.ndim - 2
-        strides, dilations, pads = _geometry(node, rank)
-        if layer.op == "Conv":
-            return kernels.conv(x, weights, layer.group, strides, dilations, pads)
-        return kernels.conv_transpose(x, weights, layer.group, strides, dilations, pads, attributes(node).get("output_padding", [0] * rank))
