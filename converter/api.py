@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import itertools
 import sys
 from collections import Counter
@@ -340,15 +342,17 @@ def convert(
     if target == "ascend310":
         from .targets.ascend310 import convert_ascend310
 
-        if activations != "int8" or int16:
-            raise ConvertError(
-                "the Ascend 310 computes quantised layers in int8",
-                rule="quant.activations",
-                where="--int16" if int16 else "--activations",
-                hint="Leave it out",
-            )
+        foreign: dict[str, Any] = {
+            "quant": quant, "percentile": percentile, "bits": bits, "group": group, "min_elements": min_elements,
+            "min_channels": min_channels, "io": io, "activations": activations, "int16": int16, "corrections": corrections, "max_drop": max_drop, "target_sqnr": target_sqnr,
+            "metric": metric, "validation": validation, "labels": labels, "evaluate": evaluate, "search": search, "min_int8": min_int8,
+            "best_effort": best_effort, "report": report,
+        }  # fmt: skip
+        _refuse_foreign(foreign)
         options: dict[str, Any] = {"calibration": calibration, "input_shape": input_shape, "preprocess": preprocess, "skip": skip}
-        options.update(target_options, max_samples=max_samples, quiet=quiet)
+        options.update(target_options, method=method, max_samples=max_samples, quiet=quiet)
+        if device is not None:
+            options["soc"] = _soc_of(device, options.get("soc"))
         return cast(Report, convert_ascend310(model, output or ".", **options))
     if target not in ("cpu-lite", "onnx-qdq"):
         raise ConvertError(f"unknown target {target!r}", rule="target", where="--target", hint="Known: cpu-lite, ascend310, onnx-qdq")
@@ -462,6 +466,42 @@ def _check_widths(weight: bool, bits: int | str | None, target_size: int | str |
         )
     if (bits == "mixed" or target_size is not None) and not search:
         raise ConvertError("a width for each layer is found by a search", rule="search.bits", where="--no-search", hint="Leave it out")
+
+
+# What else to do where an argument of the other targets is given for ascend310.
+_INSTEAD = {
+    "quant": "Full quantisation is the only kind on this target; --skip leaves layers in float16",
+    "corrections": "--method says which corrections are made",
+    "percentile": "An AMCT configuration holds the percentiles: --amct-config",
+    "report": "report.html and report.json are written into the folder",
+    "io": "--aipp lets the chip take uint8 pictures",
+    "activations": "The Ascend 310 computes quantised layers in int8",
+    "int16": "The Ascend 310 computes quantised layers in int8",
+}
+
+
+def _refuse_foreign(given: Mapping[str, Any]) -> None:
+    """Nothing that the caller asks for is ignored: ConvertError for each argument that has no meaning on ascend310."""
+    defaults = inspect.signature(convert).parameters
+    for name, value in given.items():
+        default = defaults[name].default
+        if (list(value) != list(default)) if name in ("corrections", "int16") else value != default:
+            hint = _INSTEAD.get(name, "Leave it out; `edge8 verify` measures the accuracy of the folder")
+            raise ConvertError("it has no meaning on ascend310", rule="flag.target", where=f"--{name.replace('_', '-')}", hint=hint)
+
+
+def _soc_of(device: str, soc: str | None) -> str:
+    """The chip of a device profile; ConvertError when it has none or another one was asked for."""
+    from .devices import load_device
+
+    profile = load_device(device)
+    if profile.npu is None:
+        raise ConvertError(f"{profile.title} has no Ascend chip", rule="device.kind", where="--device", hint="Use --target cpu-lite")
+    if soc not in (None, profile.npu.soc_version):
+        raise ConvertError(
+            f"{profile.title} has an {profile.npu.soc_version}, not {soc}", rule="device.soc", where="--soc", hint="Give one of the two"
+        )
+    return profile.npu.soc_version
 
 
 def _as_onnx(data: bytes, codes: str) -> bytes:

@@ -23,15 +23,44 @@ __all__ = ["convert_main", "host_main"]
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:
-    """``name:1,3,224,224``; names may contain colons, so the last one counts."""
+    """``name:1,3,224,224``; names may contain colons, so the last one counts. -1 is an axis that a dynamic flag lists (ascend310)."""
     name, separator, dims = text.rpartition(":")
     try:
         shape = tuple(int(d) for d in dims.split(","))
     except ValueError:
         shape = ()
-    if not separator or not shape or any(d < 1 for d in shape):
+    if not separator or not shape or any(d < 1 and d != -1 for d in shape):
         raise argparse.ArgumentTypeError(f"write NAME:1,3,224,224, got {text!r}")
     return name, shape
+
+
+def _shapes(text: str) -> list[tuple[str, tuple[int, ...]]]:
+    """One shape, or several joined by ``;`` as ATC writes them."""
+    return [_shape(part) for part in text.split(";") if part.strip()] or [_shape(text)]
+
+
+def _shape_table(arguments: argparse.Namespace) -> dict[str, tuple[int, ...]] | None:
+    """Shapes by input name, or None when none were given.
+
+    Raises:
+        ConvertError: an input has two.
+    """
+    table: dict[str, tuple[int, ...]] = {}
+    for name, shape in (pair for pairs in arguments.input_shape for pair in pairs):
+        if table.setdefault(name, shape) != shape:
+            raise ConvertError(f"input {name!r} is given twice", rule="shape.twice", where="--input-shape", hint="Keep one shape an input")
+    return table or None
+
+
+def _method(text: str) -> str:
+    """A range method, or improvements of the Ascend target joined by ``+``; each target checks that the method is its own."""
+    if text not in METHODS:
+        from .targets.ascend310.methods import METHODS as ASCEND
+
+        if not set(text.split("+")) <= set(ASCEND):
+            known = f"{', '.join(METHODS)}; for ascend310 auto, {', '.join(ASCEND)}, joined by +"
+            raise argparse.ArgumentTypeError(f"unknown value {text!r}. Known: {known}")
+    return text
 
 
 def _numbers(text: str) -> list[float]:
@@ -70,7 +99,12 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="cpu-lite", choices=["cpu-lite", "ascend310", "onnx-qdq"])
     parser.add_argument("--quant", default="full", choices=["full", "weight", "dynamic", "float"], help="what is quantised (default full)")
     parser.add_argument(
-        "--input-shape", action="append", type=_shape, default=[], metavar="NAME:1,3,224,224", help="where the model leaves dimensions free"
+        "--input-shape",
+        action="append",
+        type=_shapes,
+        default=[],
+        metavar="NAME:1,3,224,224",
+        help="where the model leaves dimensions free",
     )
     parser.add_argument("--skip", action="append", default=[], help="node that stays float: NAME, type:Conv2D or re:EXPRESSION")
     parser.add_argument(
@@ -91,7 +125,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
         "--codes", default="uint8", choices=["uint8", "int8"], help="type of the codes; int8 needs a CPU with VNNI or ARM in onnxruntime"
     )
     ascend = parser.add_argument_group("Ascend 310")
-    ascend.add_argument("--soc", default="Ascend310", help="chip, such as Ascend310, Ascend310P3 or Ascend310B1")
+    ascend.add_argument("--soc", help="chip, such as Ascend310 (default), Ascend310P3 or Ascend310B1")
     ascend.add_argument("--aipp", help="TOML file that describes the camera's pictures")
     ascend.add_argument("--batch", type=int, help="batch size of the model")
     ascend.add_argument("--dynamic-batch", help="batch sizes, such as 1,2,4")
@@ -100,7 +134,12 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     ascend.add_argument("--amct-version", help="key set of the AMCT configuration files")
     ascend.add_argument("--amct-config", help="take the settings of this AMCT configuration (.cfg or .json)")
     ascend.add_argument("--record", help="take scales and offsets from this AMCT record (.txt)")
-    ascend.add_argument("--compression", action="store_true", help="also write compression_optimize.cfg for ATC's own calibration")
+    ascend.add_argument("--batch-num", type=int, metavar="N", help="calibration batches to use (default all)")
+    ascend.add_argument("--opset", type=int, choices=[11, 12, 13], help="operator set of the written models (default 11)")
+    ascend.add_argument("--name", help="base name of the written files (default: the model file's)")
+    ascend.add_argument(
+        "--compression", action="store_true", default=None, help="also write compression_optimize.cfg for ATC's own calibration"
+    )
 
 
 def _add_calibration(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +163,12 @@ def _add_preprocessing(data: argparse.ArgumentParser | argparse._ArgumentGroup) 
 
 def _add_quantiser(parser: argparse.ArgumentParser) -> None:
     quant = parser.add_argument_group("quantiser")
-    quant.add_argument("--method", default="auto", choices=list(METHODS), help="how activation ranges are chosen (default auto)")
+    quant.add_argument(
+        "--method",
+        default="auto",
+        type=_method,
+        help=f"how ranges are chosen: {', '.join(METHODS)}; for ascend310 amct, or mse, rounding, bias joined by + (default auto)",
+    )
     quant.add_argument("--percentile", type=float, default=99.99)
     every = ",".join(CORRECTIONS)
     quant.add_argument("--corrections", default=every, help=f"which to try (default {every})")
@@ -181,16 +225,22 @@ def _preprocess(arguments: argparse.Namespace) -> Any:
     return Preprocess(**flags) if flags else None
 
 
+# Flags of the Ascend target, named as its arguments.
+_ASCEND = (
+    "soc", "aipp", "batch", "batch_num", "dynamic_batch", "dynamic_image_size", "dynamic_dims", "opset", "name", "amct_version",
+    "amct_config", "record", "compression",
+)  # fmt: skip
+
+
 def _warn(text: str) -> None:
     print(f"edge8: warning: {text}", file=sys.stderr)
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    options: dict[str, Any] = {}
-    if arguments.target == "ascend310":
-        names = ("soc", "aipp", "batch", "dynamic_batch", "dynamic_image_size", "dynamic_dims", "amct_version", "amct_config", "record")
-        options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-        options["compression"] = arguments.compression
+    options = {name: getattr(arguments, name) for name in _ASCEND if getattr(arguments, name) is not None}
+    if options and arguments.target != "ascend310":
+        flag = "--" + next(iter(options)).replace("_", "-")
+        raise ConvertError(f"it belongs to --target ascend310, not {arguments.target}", rule="flag.target", where=flag, hint="Leave it out")
     if arguments.target == "onnx-qdq":
         options["codes"] = arguments.codes
     report = convert(
@@ -199,7 +249,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         target=arguments.target,
         quant=arguments.quant,
         calibration=arguments.calibration,
-        input_shape=dict(arguments.input_shape) or None,
+        input_shape=_shape_table(arguments),
         preprocess=_preprocess(arguments),
         method=arguments.method,
         percentile=arguments.percentile,
@@ -239,7 +289,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", help="the ONNX model that it was made from, or a float .e8 file of it")
     parser.add_argument("--data", nargs="+", metavar="PATH", help="inputs to compare on, as --calibration of convert")
     parser.add_argument("-o", "--output", help="report to write, .html or .json (default: MODEL.report.html, in this folder)")
-    parser.add_argument("--input-shape", action="append", type=_shape, default=[], metavar="NAME:1,3,224,224")
+    parser.add_argument("--input-shape", action="append", type=_shapes, default=[], metavar="NAME:1,3,224,224")
     parser.add_argument("--threads", type=int, default=2)
     _add_preprocessing(parser)
 
@@ -254,7 +304,7 @@ def _report(arguments: argparse.Namespace) -> int:
         against=arguments.against,
         data=arguments.data,
         output=output,
-        input_shape=dict(arguments.input_shape) or None,
+        input_shape=_shape_table(arguments),
         preprocess=_preprocess(arguments),
         max_samples=arguments.samples,
         threads=arguments.threads,

@@ -53,7 +53,7 @@ def test_toml_gives_flags(tmp_path: Path) -> None:
     """
     got = parse(write(tmp_path, "a.toml", text))
     assert (got.model, got.output, got.calibration, got.skip) == ("a.onnx", "b.e8", ["x", "y"], ["type:Softmax"])
-    assert got.input_shape == [("in:0", (1, 3, 8, 8))]
+    assert got.input_shape == [[("in:0", (1, 3, 8, 8))]]
     assert (got.resize, got.mean, got.std) == ((24, 32), [127.5], [1, 2, 3.5])
     assert (got.min_elements, got.percentile, got.compression) == (500, 99.9, True)
     assert (got.method, got.bits) == ("auto", None), "defaults stay"
@@ -237,7 +237,7 @@ def test_examples_in_the_docs_work(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     toml = text.split("```toml\n")[1].split("```")[0]
     got = parse(write(tmp_path, "net.toml", toml))
-    assert (got.model, got.resize, got.input_shape) == ("net.onnx", (224, 224), [("pixels:0", (1, 3, 224, 224))])
+    assert (got.model, got.resize, got.input_shape) == ("net.onnx", (224, 224), [[("pixels:0", (1, 3, 224, 224))]])
     ini = "\n".join(line[4:] for line in text.split("    # full_quant.cfg")[1].split("    convert")[0].splitlines())
     warnings: list[str] = []
     got = parse(write(tmp_path, "full_quant.cfg", ini), warnings=warnings)
