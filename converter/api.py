@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import itertools
 import sys
@@ -344,9 +343,9 @@ def convert(
 
         foreign: dict[str, Any] = {
             "quant": quant, "percentile": percentile, "bits": bits, "group": group, "min_elements": min_elements,
-            "min_channels": min_channels, "io": io, "activations": activations, "int16": int16, "corrections": corrections, "max_drop": max_drop, "target_sqnr": target_sqnr,
-            "metric": metric, "validation": validation, "labels": labels, "evaluate": evaluate, "search": search, "min_int8": min_int8,
-            "best_effort": best_effort, "report": report,
+            "min_channels": min_channels, "io": io, "activations": activations, "int16": int16, "corrections": corrections,
+            "max_drop": max_drop, "target_sqnr": target_sqnr, "metric": metric, "validation": validation, "labels": labels,
+            "evaluate": evaluate, "search": search, "min_int8": min_int8, "best_effort": best_effort, "report": report,
         }  # fmt: skip
         _refuse_foreign(foreign)
         options: dict[str, Any] = {"calibration": calibration, "input_shape": input_shape, "preprocess": preprocess, "skip": skip}

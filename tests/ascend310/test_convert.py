@@ -35,7 +35,7 @@ def test_two_runs_are_byte_identical(produced: Path, tmp_path: Path) -> None:
     folders = [tmp_path / "a" / "net", tmp_path / "b" / "net"]
     for folder in folders:
         folder.parent.mkdir()
-        _convert(folder, method="mse+rounding+bias")
+        _convert(folder, method="equalise+mse+rounding+bias")
     assert _digest(folders[0]) == _digest(folders[1])
     for path in folders[0].rglob("*"):
         if path.is_file():
@@ -57,7 +57,7 @@ def test_batches_join_samples(tmp_path: Path) -> None:
     assert verify_folder(folder).ok
 
 
-@pytest.mark.parametrize("method", ["mse", "bias", "rounding", "mse+rounding+bias"])
+@pytest.mark.parametrize("method", ["mse", "bias", "rounding", "equalise", "equalise+mse+rounding+bias"])
 def test_methods_do_no_harm(method: str, tmp_path: Path) -> None:
     _convert(tmp_path / "plain", calibration=nets.feeds(8), method="amct")
     _convert(tmp_path / "better", calibration=nets.feeds(8), method=method)
@@ -101,8 +101,8 @@ def test_a_config_and_record_are_accepted_again(produced: Path, tmp_path: Path) 
     """What one conversion writes, another one takes: the same numbers come out."""
     original = (produced / "net_record.txt").read_text()
     for options in (
-        {"amct_config": produced / "net_quant.cfg"},
-        {"amct_config": produced / "config.json"},
+        {"amct_config": produced / "net_quant.cfg", "method": "amct"},
+        {"amct_config": produced / "config.json", "method": "amct"},
         {"record": produced / "net_record.txt", "calibration": None},
     ):
         folder = tmp_path / "again"
@@ -126,7 +126,7 @@ def test_configuration_decides(tmp_path: Path) -> None:
         """
     )
     folder = tmp_path / "net"
-    report = _convert(folder, amct_config=config)
+    report = _convert(folder, amct_config=config, method="amct")
     rows = {row["name"]: row for row in report.layers}
     assert set(rows) == {"conv1", "depthwise", "up"}
     assert report.data["float_layers"] == {"fc": "skip_layers", "pool1": "skip_layer_types"}

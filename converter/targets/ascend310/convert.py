@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import onnx
 
 from ...errors import ConvertError
 from ...preprocess import Preprocess, load_preprocess
+from ...progress import track
 from . import aipp as aipp_module
 from . import commands, configs, report
 from .calibrate import Batches, Search, folder_names, search_ranges, write_batches
@@ -25,6 +26,7 @@ from .compression import compression_config
 from .configs import LayerConfig, QuantConfig
 from .correction import correct_biases
 from .deploy import deploy_graph, save_model
+from .equalise import equalise
 from .factors import Factors, Quantised, TensorFactors, read_record, write_record
 from .fake_quant import fake_quant_graph
 from .layers import Layer, find_layers
@@ -40,6 +42,8 @@ __all__ = ["convert_ascend310"]
 
 # Batches that are simulated for the report.
 _COMPARED = 2
+# Batches whose channels are looked at by --method equalise.
+_EQUALISED = 16
 
 
 @dataclass
@@ -121,11 +125,14 @@ def convert_ascend310(
             where="--amct-version",
             hint=f"Known: {', '.join(configs.AMCT_VERSIONS)}",
         )
+    automatic = method == "auto"
     method, methods = parse_method(method, calibration is not None)
     plan = _plan(model, soc, input_shape, batch, (dynamic_batch, dynamic_image_size, dynamic_dims), opset, skip, amct_config, record)
     if batch_num is not None:
         plan.config = replace(plan.config, batch_num=batch_num)
     _check_calibration(plan, calibration)
+    if automatic and plan.fixed:  # scales that are given belong to the weights as they are
+        method, methods = parse_method(method.removeprefix("equalise+"), calibration is not None)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.resolve().parent))
     try:
         content = partial / folder.name
@@ -307,6 +314,8 @@ def _fill(
         data = open_data(calibration, graph, shapes, plan.profile, preprocess, max_samples, plan.batch)
         batches = write_batches(data, graph, shapes, folder / "calibration", plan.config.batch_num, plan.profile)
         steps = {name: value.to_dict() for name, value in getattr(data, "preprocess", {}).items()}
+    if "equalise" in methods:
+        _equalise(plan, batches, runner, quiet)
     model = graph.to_model()
     searches, extra = _searches(plan)
     activations = None
@@ -343,6 +352,29 @@ def _fill(
     (folder / report.REPORT_NAME).write_text(report.dump(content), encoding="utf-8")
     (folder / "report.html").write_text(report.page(content), encoding="utf-8")
     return content
+
+
+def _equalise(plan: _Plan, batches: Batches | None, runner: FloatRunner | None, quiet: bool) -> None:
+    """Scale the channels of the float graph; the layers stay what they are."""
+    graph = plan.prepared.graph
+    if plan.fixed or batches is None:
+        raise ConvertError(
+            "equalise changes the weights, which a record or QDQ model has fixed scales for"
+            if plan.fixed
+            else "this method needs calibration data",
+            rule="method.data",
+            where="--method",
+            hint="Leave equalise out, or give calibration data instead of a record",
+        )
+    count = min(len(batches), _EQUALISED)
+
+    def gather(visit: Callable[[str, Any], None], names: set[str]) -> None:
+        network = runner or NumpyRunner(graph.to_model())
+        for index in track(range(count), "equalising", count, quiet=quiet):
+            network.run(batches.load(index), names, visit)
+
+    changed = equalise(graph, gather)
+    plan.prepared.notes.append(f"method equalise: channels of {changed} group(s) of activations were brought to like ranges")
 
 
 def _aipp_plan(plan: _Plan, aipp: Any, preprocess: Any) -> aipp_module.AippPlan | None:

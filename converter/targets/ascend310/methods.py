@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`--method`: improvements over AMCT's search whose result the deploy form can carry, joined by ``+``.
 
-amct      IFMR/HFMG and ARQ as AMCT defines them, nothing else (default)
+auto      equalise+rounding with calibration data (rounding alone where a record or QDQ model fixes the factors), else amct
+amct      IFMR/HFMG and ARQ as AMCT defines them, nothing else
+equalise  channels of one activation are brought to ranges of the same order first, see equalise.py
 mse       ranges and weight scales that minimise the mean squared error: both ends of the activation range move, and each channel's
           scale is searched from 0.5 to 1.0 of the largest weight
 rounding  weights are rounded one input after the other; each rounding error is spread over the inputs still to come, weighted by how
           they vary together on the calibration data (second-order error feedback)
-bias      the bias takes up the mean shift that quantisation causes in each channel
+bias      the bias takes up the mean shift that quantisation has caused in each channel up to there, see correction.py
 """
 
 from __future__ import annotations
@@ -31,12 +33,14 @@ from .onnx_graph import OnnxGraph, attributes
 __all__ = ["METHODS", "apply_methods", "parse_method"]
 
 Array = npt.NDArray[Any]
-METHODS = ("amct", "mse", "rounding", "bias")
+METHODS = ("amct", "equalise", "mse", "rounding", "bias")
 
 _BINS = 8192
 _RATIOS = np.linspace(0.5, 1.0, 26)
 # Output positions that feed the second moments, over all batches, and the largest matrix that is kept.
 _SAMPLES, _LARGEST = 8192, 2304
+# Weight columns that are rounded between two matrix products.
+_COLUMNS = 32
 
 
 def parse_method(text: str, has_data: bool) -> tuple[str, frozenset[str]]:
@@ -46,7 +50,7 @@ def parse_method(text: str, has_data: bool) -> tuple[str, frozenset[str]]:
         ConvertError: an unknown name.
     """
     if text == "auto":
-        text = "rounding+bias" if has_data else "amct"
+        text = "equalise+rounding" if has_data else "amct"
     names = {name for name in text.split("+") if name}
     unknown = sorted(names - set(METHODS))
     if unknown or not names:
@@ -212,10 +216,15 @@ def _feedback(weights: Array, layer: Layer, factors: Factors, moments: Array) ->
     damp = np.where(damp > 0, damp, 1.0)
     upper = np.linalg.cholesky(np.linalg.inv(moments + damp[:, None, None] * np.eye(size))).transpose(0, 2, 1)
     out = np.empty(w.shape, dtype=np.int8)
-    for k in range(size):
-        q = np.clip(np.rint(w[:, :, k] / s), -128, 127)
-        out[:, :, k] = q
-        error = (w[:, :, k] - q * s) / upper[:, k, k][:, None]
-        w[:, :, k + 1 :] -= error[:, :, None] * upper[:, None, k, k + 1 :]
+    for start in range(0, size, _COLUMNS):
+        # Errors reach the columns of their block at once, and the columns behind it in one product.
+        end = min(start + _COLUMNS, size)
+        errors = np.empty((*w.shape[:2], end - start))
+        for k in range(start, end):
+            q = np.clip(np.rint(w[:, :, k] / s), -128, 127)
+            out[:, :, k] = q
+            error = errors[:, :, k - start] = (w[:, :, k] - q * s) / upper[:, k, k][:, None]
+            w[:, :, k + 1 : end] -= error[:, :, None] * upper[:, None, k, k + 1 : end]
+        w[:, :, end:] -= errors @ upper[:, start:end, end:]
     flat = out.reshape(rows.shape)
     return flat.reshape(weights.shape) if layer.op == "Conv" else np.ascontiguousarray(flat.T).reshape(weights.shape)
