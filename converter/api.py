@@ -23,6 +23,7 @@ from .atomic import write_file
 from .calibration import open_samples
 from .errors import ConvertError
 from .graph import Graph
+from .memory import give_back
 from .passes.base import optimise
 from .picture_input import take_pictures
 from .progress import track
@@ -115,6 +116,7 @@ def load_graph(model: str | Path | onnx.ModelProto, input_shape: Mapping[str, tu
 
     graph = load(model, input_shape=input_shape)
     optimise(graph)
+    give_back()
     return graph
 
 
@@ -435,6 +437,7 @@ def convert(
         arena_bytes=opened.arena_bytes(1),
         warnings=list(graph.metadata.get("warnings", [])),
     )
+    give_back()
     reference = float_file(graph) if kept or report is not None else b""
     if kept:
         made.accuracy = compare(reference, data, kept, threads=threads)

@@ -48,6 +48,9 @@ def clean(proto: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
                 inline=True,
             )
             result: onnx.ModelProto = onnx_ir.serde.serialize_model(model)
+            # The optimizer's pattern matchers remember their last match, and with it this graph: keep its weights out of that.
+            for value in model.graph.initializers.values():
+                value.const_value = None
             return result
     except ConvertError:
         raise

@@ -13,6 +13,7 @@ from edge8 import Model
 from edge8.calibrate import Calibration
 
 from ..graph import Graph, Node
+from ..memory import give_back
 from ..targets.cpu_lite import write
 from .corrections import Improved
 from .scheme import Decision, Scheme, apply
@@ -25,13 +26,17 @@ Sample = Mapping[str, np.ndarray[Any, Any]]
 
 def file_with(graph: Graph, scheme: Scheme) -> tuple[bytes, list[Decision], Graph]:
     """The file of a graph under a scheme, not calibrated: bytes, a decision per node, and the quantised graph."""
-    quantised = copy.deepcopy(graph)
+    # Quantising makes arrays, it changes none: the graphs share those that stay float.
+    arrays: dict[int, Any] = {id(t.data): t.data for t in graph.tensors.values() if t.data is not None}
+    quantised = copy.deepcopy(graph, arrays)
     decisions = apply(quantised, scheme)
     if scheme.mode == "full" or scheme.calibratable:
         quantised.metadata["reasons"] = {d.node: d.reason for d in decisions if d.reason}
     if scheme.mode == "dynamic":
         quantised.metadata["dynamic"] = [d.node for d in decisions if d.domain == "dynamic"]
-    return write(quantised), decisions, quantised
+    data = write(quantised)
+    give_back()
+    return data, decisions, quantised
 
 
 def calibrated(data: bytes, samples: Iterable[Sample], *, method: str, percentile: float, threads: int) -> tuple[bytes, int]:

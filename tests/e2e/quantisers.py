@@ -19,6 +19,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -203,6 +204,9 @@ def _step(arguments: argparse.Namespace) -> int:
     except Exception as error:
         print(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", file=sys.stderr)
         return 1
+    status = Path("/proc/self/status").read_text()
+    own = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    (work / "peak").write_text(str(1024 * max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)))
     return 0
 
 
@@ -228,7 +232,9 @@ def _run(step: str, quantiser: Contestant, network: str, work: Path, samples: in
         errors.seek(0)
         lines = [line for line in errors.read().splitlines() if line.strip()] or [f"exit code {process.returncode}"]
     reason = None if process.returncode == 0 else lines[-1][:160]
-    return Cost(reason, wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    # The process tells its peak itself: the system's figure would begin at that of its parent.
+    peak = 0 if reason else int((work / "peak").read_text())
+    return Cost(reason, wall, usage.ru_utime + usage.ru_stime, peak)
 
 
 def _chosen(wanted: str) -> list[Contestant]:

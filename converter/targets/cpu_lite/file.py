@@ -159,8 +159,9 @@ def write(graph: Graph) -> bytes:
     index_of = {name: i for i, name in enumerate(order)}
     plan = plan_arena(graph)
     stored = _stored_bytes(graph)
-    builder = flatbuffers.Builder(1024 + sum(len(b) + 256 for b in stored.values()))
-    tensors = [_write_tensor(builder, graph.tensors[name], stored.get(name), plan, index_of) for name in order]
+    builder = flatbuffers.Builder(4096 + 1024 * len(graph.nodes) + sum(len(b) + 256 for b in stored.values()))
+    # The builder's room is touched as it fills: what it took over is let go, so that the weights are there once.
+    tensors = [_write_tensor(builder, graph.tensors[name], stored.pop(name, None), plan, index_of) for name in order]
     ops = [_write_op(builder, graph, node, index_of) for node in graph.nodes]
     tensor_vector, op_vector = _offsets(builder, tensors), _offsets(builder, ops)
     inputs = _vector(builder, [index_of[n] for n in graph.inputs], "<u4")
@@ -177,11 +178,17 @@ def write(graph: Graph) -> bytes:
     schema.ModelAddDynamicBatch(builder, graph.dynamic_batch)
     if metadata is not None:
         schema.ModelAddMetadata(builder, metadata)
-    builder.Finish(schema.ModelEnd(builder), b"EDG8")
-    body = bytes(builder.Output())
-    return _header(body) + body
+    model = schema.ModelEnd(builder)
+    builder.Prep(1, HEADER_BYTES + 256)  # room for the header, and what Finish needs
+    builder.Finish(model, b"EDG8")
+    return _with_header(builder)
 
 
-def _header(body: bytes, model_version: int = 0) -> bytes:
-    checked = struct.pack("<HHQI", FORMAT_MAJOR, FORMAT_MINOR, HEADER_BYTES + len(body), model_version) + bytes(HEADER_BYTES - 28)
-    return MAGIC + struct.pack("<I", crc32c(checked + body)) + checked
+def _with_header(builder: Any, model_version: int = 0) -> bytes:
+    """The finished builder's bytes behind the header, which goes to the free room in front of them: one copy of the file is made."""
+    start = builder.Head() - HEADER_BYTES
+    file = memoryview(builder.Bytes)[start:]
+    checked = struct.pack("<HHQI", FORMAT_MAJOR, FORMAT_MINOR, len(file), model_version) + bytes(HEADER_BYTES - 28)
+    file[12:HEADER_BYTES] = checked
+    file[:12] = MAGIC + struct.pack("<I", crc32c(file[12:]))
+    return bytes(file)
