@@ -25,11 +25,13 @@ class Rounding:
         what: for the report, such as ``tensor 'a'``.
         noise: relative noise that it makes at the outputs.
         nodes: indices of the nodes that must all move before it vanishes.
+        weights: it is of weights, which int16 activations do not change.
     """
 
     what: str
     noise: float
     nodes: frozenset[int]
+    weights: bool = False
 
 
 @dataclass(frozen=True)

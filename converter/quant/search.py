@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fewest layers in float that let an int8 file reach its accuracy target.
+"""The fewest layers in int16 or float that let an int8 file reach its accuracy target.
 
 1. Every rounding of the int8 file is tried alone in the float model on a few calibration samples (sensitivity.py).
-2. The moves to float are put in order of noise removed per multiply-accumulate that leaves int8 (moves.py).
+2. The moves out of int8 are put in order of noise removed per multiply-accumulate that leaves it (moves.py). A move that is made for
+   a layer's weights goes to float, every other one to int16 activations where the operators have them, else to float.
 3. Files with more and more of the moves are made and scored until one reaches the target, then the count is halved down.
+   Where int16 is not enough, the same again with every move to float.
 4. Moves that turn out not to be needed are taken back, the most expensive first.
 
 The score decides, the ranking only says what to try first.
@@ -26,7 +28,7 @@ from .assemble import assemble
 from .corrections import Improved
 from .evaluation import Goal
 from .moves import Move, Rounding, plan_moves
-from .scheme import Decision, Scheme
+from .scheme import Decision, Scheme, decide
 from .sensitivity import Codebook, Probe, decibels_of
 from .weights import WEIGHTS_INPUT, channel_axis, channel_scales, dequantise_weights, quantise_weights
 
@@ -119,7 +121,7 @@ def _codes_of(data: bytes) -> dict[str, Codebook]:
     books = {t.name: Codebook(t.scale, t.zero_point, np.iinfo(t.dtype).min, np.iinfo(t.dtype).max) for t in tensors}
     for name in list(books):
         if name.endswith("_int8"):
-            books.setdefault(name[: -len("_int8")], books[name])
+            books.setdefault(name.removesuffix("_int8"), books[name])
     return books
 
 
@@ -140,7 +142,7 @@ def find_roundings(
         if weights.dtype is DType.FLOAT32 and weights.data is not None:
             axis = channel_axis(node.op)
             rounded = dequantise_weights(quantise_weights(weights.data, channel_scales(weights.data, axis=axis), axis=axis), axis=axis)
-            roundings.append(Rounding("its weights", probe.weights(node, rounded), frozenset([i])))
+            roundings.append(Rounding("its weights", probe.weights(node, rounded), frozenset([i]), weights=True))
     return roundings, probe.macs
 
 
@@ -150,17 +152,33 @@ class _Trials:
     def __init__(self, improved: Improved, scheme: Scheme, goal: Goal, assembling: dict[str, Any], say: Callable[[str], None]) -> None:
         self.improved, self.scheme, self.goal, self.assembling, self.say = improved, scheme, goal, assembling, say
         self.tried = 0
-        self.best: tuple[Found, dict[str, str]] | None = None
+        self.best: tuple[Found, list[Move]] | None = None
+        graph = improved.base
+        everything = {node.outputs[0]: "" for node in graph.nodes}
+        self._wide = [d.domain == "int16" for d in decide(graph, replace(scheme, wide=everything))]
 
-    def __call__(self, levels: dict[str, str]) -> tuple[Found, bool]:
-        data, decisions, count = assemble(self.improved, replace(self.scheme, levels=levels), **self.assembling)
+    def __call__(self, moves: Sequence[Move], *, only_float: bool = False) -> tuple[Found, bool]:
+        graph = self.improved.base
+        levels: dict[str, str] = {}
+        wide: dict[str, str] = {}
+        for move in moves:
+            for i in move.nodes:
+                to_float = only_float or move.why.weights or not self._wide[i]
+                (levels if to_float else wide)[graph.nodes[i].outputs[0]] = _reason("float" if to_float else "int16", move.why)
+        scheme = replace(self.scheme, levels=levels, wide={**self.scheme.wide, **wide})
+        data, decisions, count = assemble(self.improved, scheme, **self.assembling)
         self.tried += 1
         found = Found(data, decisions, self.goal.score(data), count)
-        found.int8_share = _int8_share(self.improved.base, decisions)
-        self.say(f"{len(levels)} layers in float, {100 * found.int8_share:.1f} % of the MACs in int8: {self.goal.say(found.score)}")
+        found.int8_share = _int8_share(graph, decisions)
+        share = f"{100 * found.int8_share:.1f} % of the MACs in int8"
+        self.say(f"{len(wide)} layers in int16, {len(levels)} in float, {share}: {self.goal.say(found.score)}")
         if self.best is None or found.score > self.best[0].score:
-            self.best = found, levels
+            self.best = found, list(moves)
         return found, self.goal.reached(found.score)
+
+
+def _reason(level: str, why: Rounding) -> str:
+    return f"in {level} for the accuracy target: rounding {why.what} alone leaves {decibels_of(why.noise):.1f} dB"
 
 
 def _int8_share(graph: Graph, decisions: Sequence[Decision]) -> float:
@@ -169,15 +187,6 @@ def _int8_share(graph: Graph, decisions: Sequence[Decision]) -> float:
         for n in graph.nodes
     ]
     return sum(w for w, d in zip(work, decisions, strict=True) if d.domain == "int8") / max(1, sum(work))
-
-
-def _levels(graph: Graph, moves: Iterable[Move]) -> dict[str, str]:
-    """The scheme's ``levels`` for some moves."""
-    levels = {}
-    for move in moves:
-        text = f"kept in float for the accuracy target: rounding {move.why.what} alone leaves {decibels_of(move.why.noise):.1f} dB"
-        levels.update({graph.nodes[i].outputs[0]: text for i in move.nodes})
-    return levels
 
 
 def _allowed(moves: Sequence[Move], macs: Sequence[int], already: int, least: float) -> list[Move]:
@@ -203,7 +212,7 @@ def search_levels(
     best_effort: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Found:
-    """Keep layers in float until a file reaches its target.
+    """Take layers out of int8 until a file reaches its target.
 
     Args:
         improved: the network, corrected.
@@ -220,7 +229,7 @@ def search_levels(
         ConvertError: the target is not reached, unless ``best_effort``.
     """
     trials = _Trials(improved, scheme, goal, {"samples": samples, "method": method, "percentile": percentile, "threads": threads}, say)
-    start, good = trials({})
+    start, good = trials([])
     if good:
         return start
     graph = improved.base
@@ -228,33 +237,40 @@ def search_levels(
     roundings, macs = find_roundings(improved, start.data, start.decisions, samples(), threads)
     already = sum(w for w, d in zip(macs, start.decisions, strict=True) if d.domain == "int8")
     moves = _allowed(plan_moves(roundings, macs), macs, already, min_int8)
-    done: dict[int, Found] = {}
-
-    def reached(count: int) -> bool:
-        done[count], good = trials(_levels(graph, moves[:count]))
-        return good
-
-    count = first_reached(len(moves), reached) if moves else None
-    if count is None:
+    for only_float in (False, True):
+        done = _fewest(trials, moves, only_float=only_float)
+        if done is not None:
+            kept, found = _take_back(trials, *done, only_float=only_float)
+            break
+    else:
         if not best_effort:
             raise _unreached(trials, goal, min_int8)
         assert trials.best is not None
-        found, levels = trials.best
-        kept = [m for m in moves if graph.nodes[m.nodes[0]].outputs[0] in levels]
-    else:
-        kept, found = _take_back(trials, graph, moves[:count], done[count])
+        found, kept = trials.best
     found.tried = trials.tried
     found.layers = _explained(graph, kept, macs, found.decisions)
     return found
 
 
-def _take_back(trials: _Trials, graph: Graph, moves: list[Move], found: Found) -> tuple[list[Move], Found]:
+def _fewest(trials: _Trials, moves: list[Move], *, only_float: bool) -> tuple[list[Move], Found] | None:
+    """The fewest of the ordered moves that reach the target, and their file."""
+    done: dict[int, Found] = {}
+
+    def reached(count: int) -> bool:
+        done[count], good = trials(moves[:count], only_float=only_float)
+        return good
+
+    count = first_reached(len(moves), reached) if moves else None
+    return None if count is None else (moves[:count], done[count])
+
+
+def _take_back(trials: _Trials, moves: list[Move], found: Found, *, only_float: bool) -> tuple[list[Move], Found]:
     """Leave out moves that the target does not need, those with the most multiply-accumulates for their use first."""
     for move in sorted(moves, key=lambda m: m.removed / max(1, m.macs))[:TAKE_BACK]:
         fewer = [m for m in moves if m is not move]
         if not fewer:
             break
-        tried, good = trials(_levels(graph, fewer))
+        tried, good = trials(fewer, only_float=only_float)
         if good:
             moves, found = fewer, tried
     return moves, found
@@ -262,13 +278,14 @@ def _take_back(trials: _Trials, graph: Graph, moves: list[Move], found: Found) -
 
 def _unreached(trials: _Trials, goal: Goal, min_int8: float) -> ConvertError:
     assert trials.best is not None
-    found, levels = trials.best
+    found, moves = trials.best
+    left = sum(len(move.nodes) for move in moves)
     return ConvertError(
-        f"the target is {goal}, the best of {trials.tried} files is {goal.say(found.score)} with {len(levels)} layers in float and "
+        f"the target is {goal}, the best of {trials.tried} files is {goal.say(found.score)} with {left} layers in int16 or float and "
         f"{100 * found.int8_share:.0f} % of the MACs in int8; nothing is written",
         rule="goal.reached",
         where=goal.flag,
-        hint=f"Ask for less, allow more layers in float (--min-int8, now {100 * min_int8:g}), or take the best with --best-effort",
+        hint=f"Ask for less, let more layers leave int8 (--min-int8, now {100 * min_int8:g}), or take the best with --best-effort",
     )
 
 

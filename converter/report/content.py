@@ -10,7 +10,6 @@ import numpy as np
 
 from edge8.model import Model, Op, Tensor
 
-from ..quant.scheme import CODED
 from .layers import LayerError, compare_layers, domain_of
 
 __all__ = ["VERSION", "build_report"]
@@ -64,7 +63,7 @@ def _operators(model: Model, reasons: Mapping[str, str]) -> list[dict[str, Any]]
             "node": op.name,
             "type": domain,
             "macs": op.macs,
-            "reason": reasons.get(op.name, "") if domain not in CODED and op.kind not in _BORDERS else "",
+            "reason": reasons.get(op.name, "") if domain != "int8" and op.kind not in _BORDERS else "",
         }
         for op, domain in zip(model.ops, domains, strict=True)
     ]

@@ -69,14 +69,29 @@ def test_the_layer_that_needs_float_is_found() -> None:
     assert goal.score(found.data) == found.score
     named = [layer["node"] for layer in found.layers]
     assert set(named) == {"wide", "narrow"}, "the tensor between them loses its codes when both run in float"
-    assert {d.node for d in found.decisions if d.domain == "float"} == set(named)
+    assert {d.node: d.domain for d in found.decisions if d.domain != "int8"} == {layer["node"]: layer["level"] for layer in found.layers}
     assert 0.5 <= found.int8_share < 1
     costly = next(layer for layer in found.layers if layer["node"] == "wide")
     assert costly["sqnr"] < 20
     assert "wide" in costly["why"]
     reason = next(d.reason for d in found.decisions if d.node == "wide")
-    assert "kept in float for the accuracy target" in reason
+    assert "for the accuracy target" in reason
     assert f"{costly['sqnr']:.1f} dB" in reason
+
+
+def test_a_tensor_that_needs_more_codes_gets_int16() -> None:
+    b = Builder(4)
+    x = b.input("x", 1, 8, 8, 4)
+    a = b.conv(x, 8, 1, name="first")
+    far = b.const(np.array([100.0] * 4 + [-100.0] * 4))
+    back = b.binary("sub", b.binary("add", a, far, "away"), far, "back")
+    graph = b.done(b.conv(back, 16, 3, name="last", scale=0.1))
+    found, _ = searched(graph, 30)
+    assert {layer["node"]: layer["level"] for layer in found.layers} == {"away": "int16", "back": "int16"}
+    assert {d.node for d in found.decisions if d.domain == "int16"} == {"away", "back"}
+    assert found.int8_share > 0.9
+    reason = next(d.reason for d in found.decisions if d.node == "away")
+    assert reason.startswith("in int16 for the accuracy target: rounding tensor")
 
 
 def test_a_target_that_int8_reaches_moves_nothing() -> None:
@@ -195,7 +210,7 @@ def test_convert_searches_and_reports(tmp_path: Path, capsys: pytest.CaptureFixt
     command += ["--calibration", str(DEMO / "calibration.npz"), "--samples", "24", "--report", str(tmp_path / "a.json")]
     assert convert_main([*command, "--target-sqnr", "36"]) == 0
     printed = capsys.readouterr()
-    assert "layers in float" in printed.err
+    assert "layers in int16" in printed.err
     assert "MACs in int8" in printed.out
     report = json.loads((tmp_path / "a.json").read_text())
     layers = report["search"]["layers"]
@@ -214,12 +229,22 @@ def test_convert_searches_and_reports(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (tmp_path / "a.e8").exists()
 
 
+def test_float_where_int16_is_not_enough() -> None:
+    graph = hard_network()
+    goal = make_goal(float_file(graph), data(8, seed=2), target_sqnr=60)
+    lines: list[str] = []
+    found = search_levels(plain(graph), Scheme(), goal, lambda: data(), method="minmax", min_int8=0, say=lines.append)
+    assert found.score >= 60, "beyond what int8 weights allow"
+    assert "float" in {layer["level"] for layer in found.layers}
+    assert lines[0].startswith("0 layers in int16, 0 in float, 100.0 % of the MACs in int8: ")
+
+
 def test_a_function_is_the_target() -> None:
     calls = []
 
     def score(session: Any) -> float:
         int8 = any(t.scale > 0 for t in session.model.tensors if not t.constant)
-        floats = [op for op in session.model.ops if op.kind == "Conv2D" and session.model.tensors[op.outputs[0]].scale == 0]
+        floats = [op for op in session.model.ops if op.kind == "Conv2D" and session.model.tensors[op.outputs[0]].dtype != np.int8]
         calls.append(len(floats))
         return 10.0 if not int8 or floats else 5.0
 
