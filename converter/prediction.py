@@ -83,6 +83,7 @@ class Work:
         int8: whether it computes in int8.
         weight_bytes: constants that it reads.
         activation_bytes: activations that it reads and writes.
+        int16: whether it computes in int16, which takes two int8 multiply-accumulates each.
     """
 
     kind: str
@@ -91,6 +92,7 @@ class Work:
     int8: bool
     weight_bytes: int
     activation_bytes: int
+    int16: bool = False
 
 
 def graph_work(graph: Graph) -> list[Work]:
@@ -105,16 +107,19 @@ def graph_work(graph: Graph) -> list[Work]:
                 node.op,
                 node.name,
                 operators()[node.op].macs(node, inputs, outputs),
-                any(_is_code(t) for t in activations) and not any(t.dtype == DType.FLOAT32 for t in activations),
+                _in_codes(activations, DType.INT8),
                 sum(_stored_bytes(t) for t in inputs if t is not None and t.constant),
                 sum(t.bytes for t in activations),
+                _in_codes(activations, DType.INT16),
             )
         )
     return result
 
 
-def _is_code(tensor: Tensor) -> bool:
-    return tensor.dtype in (DType.INT8, DType.INT16) and tensor.scale is not None and bool(tensor.scale.any())
+def _in_codes(activations: Sequence[Tensor], dtype: DType) -> bool:
+    """Whether an operator computes on codes of ``dtype``, of the widest where types meet."""
+    codes = {t.dtype for t in activations if t.dtype in (DType.INT8, DType.INT16) and t.scale is not None and t.scale.any()}
+    return bool(codes) and max(codes) is dtype and not any(t.dtype == DType.FLOAT32 for t in activations)
 
 
 def _stored_bytes(tensor: Tensor) -> int:
@@ -128,15 +133,17 @@ def model_work(model: Any) -> list[Work]:
     for op in model.ops:
         used = [tensors[i] for i in [*op.inputs, *op.outputs] if i is not None]
         activations = [t for t in used if not t.constant]
-        codes = any(t.dtype.kind == "i" and t.scale > 0 for t in activations)
+        width = max((t.dtype.itemsize for t in activations if t.dtype.kind == "i" and t.scale > 0), default=0)
+        real = any(t.dtype.kind == "f" for t in activations)
         result.append(
             Work(
                 op.kind,
                 op.name,
                 op.macs,
-                codes and not any(t.dtype.kind == "f" for t in activations),
+                width == 1 and not real,
                 sum(t.bytes for t in used if t.constant),
                 sum(t.bytes for t in activations),
+                width == 2 and not real,
             )
         )
     return result
@@ -194,7 +201,8 @@ def predict(device: Device, work: Sequence[Work], *, threads: int = 1) -> Predic
     cached = sum(w.weight_bytes for w in work) + max((w.activation_bytes for w in work), default=0) <= cluster.last_level_cache
     times, limit = [], 0.0
     for w in work:
-        macs_per_cycle = cluster.core.int8_macs_per_cycle if w.int8 else cluster.core.float_macs_per_cycle
+        integer = cluster.core.int8_macs_per_cycle / (1 if w.int8 else 2)
+        macs_per_cycle = integer if w.int8 or w.int16 else cluster.core.float_macs_per_cycle
         compute = w.macs / (rate * macs_per_cycle)
         from_memory = 0 if cached else w.weight_bytes + (w.activation_bytes if w.activation_bytes > cluster.last_level_cache else 0)
         memory = from_memory / (device.memory.peak_bytes_per_second * _MEMORY_SHARE)
@@ -225,7 +233,7 @@ def device_warnings(device: Device, work: Sequence[Work], *, threads: int = 1) -
     for w, milliseconds in prediction.operators:
         heavy = milliseconds > 0.05 * prediction.milliseconds
         ratio = core.int8_macs_per_cycle / core.float_macs_per_cycle
-        if not w.int8 and w.macs > 0 and (heavy or not core.fused_multiply_add) and ratio > 1.2:
+        if not (w.int8 or w.int16) and w.macs > 0 and (heavy or not core.fused_multiply_add) and ratio > 1.2:
             time, names = slow.get(w.kind, (0.0, []))
             slow[w.kind] = (time + milliseconds, [*names, w.name or "(unnamed)"])
     why = "float is slower than int8 there" if core.fused_multiply_add else "its float unit has no fused multiply-add, so it is emulated"

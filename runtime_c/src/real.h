@@ -7,7 +7,7 @@
 
 #include "op.h"
 
-enum { REAL_BLOCK = 128 }; /* elements that lie on the stack at a time */
+enum { REAL_BLOCK = 64 }; /* elements that lie on the stack at a time */
 
 #define E8_INT16_LOW (-32767.0f)
 #define E8_INT16_HIGH 32767.0f

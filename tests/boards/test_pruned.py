@@ -24,7 +24,7 @@ from tests.boards.test_bare_metal import GOLDEN, run_suite
 SHARED = {"linear": {"Conv2D", "DepthwiseConv2D", "FullyConnected"}, "binary_int8": {"Binary"}}
 
 
-@pytest.mark.parametrize("form", ["full", "float"])
+@pytest.mark.parametrize("form", ["full", "float", "int16"])
 def test_library_pruned_to_golden_files_runs_them_and_no_others(form: str, tmp_path: Path) -> None:
     compiler, _ = bare_library("cortex-m4")
     mine = [path for path in GOLDEN if f".{form}." in path.name]

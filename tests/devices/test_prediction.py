@@ -84,3 +84,10 @@ def test_float_layers_are_warned_of_where_they_are_slow() -> None:
     assert "features.1" in text
     assert "fused multiply-add" in text
     assert device_warnings(load_device("raspberry-pi-5"), [CONV, SMALL]) == []
+
+
+def test_int16_takes_two_int8_multiply_accumulates_each() -> None:
+    wide = Work("Conv2D", "features.0", 300_000_000, False, 3_000_000, 2_000_000, int16=True)
+    device = load_device("raspberry-pi-4")
+    assert predict(device, [wide]).limit_milliseconds == pytest.approx(2 * predict(device, [CONV]).limit_milliseconds)
+    assert device_warnings(device, [wide]) == []

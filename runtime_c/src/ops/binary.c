@@ -199,7 +199,7 @@ enum { PATTERN_BYTES = 1024, SHORT_ROW = 64 };
 /* The operand that repeats along the outer of two axes while the other one and y are contiguous, or -1. */
 static int repeating(const struct binary *j)
 {
-    const struct strided *s = &j->space;
+    const struct strided *s = j->space;
     if (s->rank != 2 || s->dims[1] >= SHORT_ROW || j->step[0] != 1 || j->step[1] != 1) return -1;
     for (int o = 0; o < 2; o++)
         if (s->stride[o][0] == 0 && s->stride[1 - o][0] == (ptrdiff_t)s->dims[1]) return o;
@@ -211,7 +211,7 @@ static int repeating(const struct binary *j)
 static void patterned(const struct binary *j, int o, size_t begin, size_t end)
 {
     _Alignas(8) uint8_t pattern[PATTERN_BYTES];
-    size_t width = type_bytes(j->type), period = j->space.dims[1], stretch = PATTERN_BYTES / width / period * period;
+    size_t width = type_bytes(j->type), period = j->space->dims[1], stretch = PATTERN_BYTES / width / period * period;
     const uint8_t *source = o == 0 ? j->a : j->b;
     struct binary local = *j;
     struct strided_cursor c = {.position = begin};
@@ -236,14 +236,16 @@ static void task(void *argument, uint32_t index)
         patterned(j, repeated, begin, end);
         return;
     }
-    for (strided_begin(&c, &j->space, begin, end); c.count; strided_next(&c)) j->row(j, &c);
+    for (strided_begin(&c, j->space, begin, end); c.count; strided_next(&c)) j->row(j, &c);
 }
 
 static e8_status run(const struct run *r)
 {
     struct tensor a, b, y;
+    struct strided space;
     struct binary j = {
         .kernels = r->kernels,
+        .space = &space,
         .kind = flat_byte(r->op.params, Binary_kind, 0),
         .fmod = flat_byte(r->op.params, Binary_fmod, 0) != 0,
         .act_min = flat_float(r->op.params, Binary_act_min, -E8_INFINITY),
@@ -257,11 +259,11 @@ static e8_status run(const struct run *r)
     j.y = y.address;
     j.type = a.type;
     j.out_type = y.type;
-    strided_space(&j.space, &y, 2);
-    strided_broadcast(&j.space, 0, &a);
-    strided_broadcast(&j.space, 1, &b);
-    strided_collapse(&j.space);
-    for (uint32_t i = 0; i < 2; i++) j.step[i] = j.space.stride[i][j.space.rank - 1];
+    strided_space(&space, &y, 2);
+    strided_broadcast(&space, 0, &a);
+    strided_broadcast(&space, 1, &b);
+    strided_collapse(&space);
+    for (uint32_t i = 0; i < 2; i++) j.step[i] = space.stride[i][space.rank - 1];
     if (E8_HAS(Binary, E8_FORM_INT16) && tensor_is_quantised(&a) && a.type == Type_INT16) {
         j.row = int16_row;
         j.coded[0] = &a, j.coded[1] = &b, j.coded[2] = &y;

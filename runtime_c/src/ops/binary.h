@@ -16,7 +16,7 @@ typedef void (*binary_row)(const struct binary *j, const struct strided_cursor *
 struct binary {
     const struct e8_kernels *kernels;
     binary_row row;
-    struct strided space; /* a is operand 0, b operand 1; y is contiguous */
+    const struct strided *space; /* a is operand 0, b operand 1; y is contiguous */
     const void *a, *b;
     void *y;
     ptrdiff_t step[2]; /* of a and b along the innermost axis */

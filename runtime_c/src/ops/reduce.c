@@ -321,7 +321,7 @@ static void task(void *argument, uint32_t index)
         size_t from = outer_offset(&j->l, begin / j->l.inner) + column * j->l.step;
         if (E8_HAS(Reduce, E8_FORM_FLOAT) && j->in.type == Type_FLOAT32)
             reduce_f32(j, from, (float *)j->out.address + begin, n);
-        else if (!E8_HAS(Reduce, E8_FORM_INTEGER) || j->in.type == Type_INT8)
+        else if (!E8_HAS(Reduce, E8_FORM_INTEGER | E8_FORM_INT16) || j->in.type == Type_INT8)
             reduce_s8(j, from, (int8_t *)j->out.address + begin, n);
         else
             reduce_integer(j, from, begin, n);
