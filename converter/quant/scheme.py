@@ -21,7 +21,7 @@ from ..graph import DType, Graph, Node, Tensor
 from ..linear import DEPTH_LIMIT
 from ..ops import operators
 from ..ops.base import Quantisation, Scales
-from .weights import NO_GROUPS, WEIGHTS_INPUT, Codes, quantise_node
+from .weights import NO_GROUPS, TABLE_INPUT, WEIGHTS_INPUT, Codes, quantise_node, quantise_table
 
 __all__ = ["ACTIVATIONS", "CODED", "MODES", "Decision", "Scheme", "apply", "decide", "matches"]
 
@@ -293,12 +293,17 @@ def _drop_light_islands(graph: Graph, forms: list[Quantisation], reasons: list[s
 
 def _weights_reason(graph: Graph, node: Node, scheme: Scheme) -> str:
     """Why a node's weights stay float in weights quantisation, or the empty string."""
-    position = WEIGHTS_INPUT.get(node.op)
+    position = TABLE_INPUT if node.op == "Gather" else WEIGHTS_INPUT.get(node.op)
     if position is None:
         return "no weights"
     weights = graph.tensors[node.inputs[position]]
     if not weights.constant or weights.dtype is not DType.FLOAT32:
         return "its weights are not float constants"
+    if node.op == "Gather":
+        if node.params.get("axis", 0) != 0 or len(weights.shape) < 2:
+            return "its table is not picked by the row"
+        if scheme.bits > 8:
+            return f"tables have codes of 8 bits, fewer than --bits {scheme.bits}"
     channels = weights.shape[-1 if node.op == "DepthwiseConv2D" else 0]
     if weights.elements <= scheme.min_elements:
         return f"{weights.elements} weights are not more than --min-elements {scheme.min_elements}"
@@ -356,6 +361,8 @@ def decide(graph: Graph, scheme: Scheme) -> list[Decision]:
 
 def _no_dynamic_form(graph: Graph, node: Node) -> str:
     """Why a node with coded weights does not quantise its input at run time, or the empty string."""
+    if node.op == "Gather":
+        return "rows of its int8 table are read as float32"
     if node.op != "FullyConnected":
         return f"{node.op} computes in float32 on int8 weights: only products with a matrix of weights have rows to quantise"
     depth = graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].shape[1]
@@ -583,6 +590,8 @@ def apply(graph: Graph, scheme: Scheme) -> list[Decision]:
     nodes = list(graph.nodes)
     types = [_TYPES.get(d.domain) for d in decisions]
     for node, decision in zip(nodes, decisions, strict=True):
+        if node.op == "Gather" and decision.domain == "weight":
+            quantise_table(graph, node)
         if decision.domain == "float" or node.op not in WEIGHTS_INPUT:
             continue
         if graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].dtype is DType.FLOAT32:

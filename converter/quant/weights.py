@@ -13,6 +13,7 @@ from ..graph import DType, Graph, Node, Tensor
 
 __all__ = [
     "NO_GROUPS",
+    "TABLE_INPUT",
     "WEIGHTS_INPUT",
     "Codes",
     "channel_axis",
@@ -21,6 +22,7 @@ __all__ = [
     "dequantise_weights",
     "group_size",
     "quantise_node",
+    "quantise_table",
     "quantise_weights",
     "weight_sums",
 ]
@@ -31,6 +33,8 @@ Array = np.ndarray[Any, Any]
 WEIGHTS_INPUT: dict[str, int] = {"Conv2D": 1, "DepthwiseConv2D": 1, "ConvTranspose2D": 1, "FullyConnected": 1}
 _WEIGHT_SUM_INPUT: dict[str, int] = {"Conv2D": 3, "FullyConnected": 3, "DepthwiseConv2D": 3}
 BIAS_INPUT = 2
+TABLE_INPUT = 0
+"""Of Gather: a constant table whose rows are picked along axis 0 (an embedding) is stored in int8 codes, a scale per row."""
 
 NO_GROUPS = {
     "DepthwiseConv2D": "a channel has only the few weights of one kernel",
@@ -183,6 +187,17 @@ def quantise_node(graph: Graph, node: Node, *, bits: int = 8, group: int = 0, me
 def weight_sums(codes: Array, axis: int) -> Array:
     """Sum of each output channel's codes, int32."""
     return np.asarray(np.moveaxis(codes, axis, 0).reshape(codes.shape[axis], -1).sum(axis=1, dtype=np.int64).astype(np.int32))
+
+
+def quantise_table(graph: Graph, node: Node) -> None:
+    """Replace a Gather's float table by int8 codes with a scale per row; nodes with the same table share the codes."""
+    old = graph.tensors[node.inputs[TABLE_INPUT]]
+    assert old.data is not None
+    name = f"{old.name}_rows_int8"
+    if name not in graph.tensors:
+        codes = quantise_weights(old.data, channel_scales(old.data, axis=0), axis=0)
+        graph.add(Tensor(name, old.shape, DType.INT8, codes.codes, codes.scale))
+    node.inputs[TABLE_INPUT] = name
 
 
 def _add_weight_sum(graph: Graph, node: Node, codes: Array) -> None:

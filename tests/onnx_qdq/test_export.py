@@ -33,7 +33,9 @@ ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 Array = np.ndarray[Any, Any]
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "converter" / "examples" / "fashion_mnist"
-GOLDEN = sorted((ROOT / "tests" / "golden" / "v1").glob("*.e8"))
+GOLDEN = [
+    p for p in sorted((ROOT / "tests" / "golden" / "v1").glob("*.e8")) if not p.stem.endswith(".dynamic")
+]  # rows quantised at run time are refused
 
 
 def session(model: onnx.ModelProto | bytes) -> Any:

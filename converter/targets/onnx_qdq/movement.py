@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...graph import Node
+from ...graph import Node, Tensor
 from ...ops.pad import PadKind
 from ...ops.resize import ResizeKind
 from ...resampling import Axis, Rule, axis_table
@@ -107,9 +107,21 @@ def tile(b: Builder, node: Node) -> None:
 
 @emitter("Gather")
 def gather(b: Builder, node: Node) -> None:
-    """Gather."""
-    out = node.outputs[0]
-    b.bind(out, b.op("Gather", [b.value(n) for n in node.inputs], f"{out}.raw", axis=int(node.params.get("axis", 0))))
+    """Gather; of a table of codes, its numbers."""
+    out, table = node.outputs[0], b.tensor(node.inputs[0])
+    real = table.data is not None and table.scale is not None and b.tensor(out).scale is None
+    x = _table(b, table) if real else b.value(node.inputs[0])
+    b.bind(out, b.op("Gather", [x, b.value(node.inputs[1])], f"{out}.raw", axis=int(node.params.get("axis", 0))))
+
+
+def _table(b: Builder, table: Tensor) -> str:
+    """Codes with a scale per row, dequantised."""
+    assert table.data is not None
+    assert table.scale is not None
+    scale = np.broadcast_to(np.asarray(table.scale, np.float32).reshape(-1), (table.shape[0],))
+    name = b.constant(b.written(table.data), f"{table.name}.codes")
+    zero = b.constant(b.written(np.zeros(scale.shape, table.data.dtype)), f"{table.name}.zero_point")
+    return b.op("DequantizeLinear", [name, b.constant(scale, f"{table.name}.scale"), zero], table.name, axis=0)
 
 
 _COORDINATES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
