@@ -24,11 +24,13 @@ from .prune import Needs, operators, operators_header
 from .sources import sources_folder
 
 __all__ = [
+    "ALONE",
     "Compiler",
     "build_library",
     "build_with_cmake",
     "choose_compiler",
     "library_version",
+    "link_alone",
     "link_program",
     "section_sizes",
 ]
@@ -183,26 +185,48 @@ def build_library(compiler: Compiler, folder: Path, needs: Needs | None = None, 
 _PROGRAMS = {"edge8-run": {"main.c", "measure.c"}, "edge8-calibrate": {"calibrate.c", "samples.c"}}
 
 
+# Machines whose programs are linked without a C library (cli/alone): a static glibc would bring half a megabyte to each.
+ALONE = frozenset({"x86_64", "aarch64", "armv7l", "riscv64"})
+# The functions that a C library would have: no call may become a call of themselves.
+_ALONE_FLAGS = ["-O2", "-ffreestanding", "-fno-builtin", "-fno-tree-loop-distribute-patterns", "-fno-stack-protector"]
+
+
+def _program_flags(compiler: Compiler) -> list[str]:
+    warnings = "-Werror=implicit-function-declaration"
+    include = f"-I{sources_folder() / 'include'}"
+    return [*compiler.flags, "-std=c11", "-g0", warnings, "-ffunction-sections", "-fdata-sections", include]
+
+
+def link_alone(compiler: Compiler, sources: Sequence[Path], libraries: Sequence[Path], output: Path) -> None:
+    """Compile and link a static program for one of the machines `ALONE` without a C library.
+
+    Raises:
+        ConvertError: it does not build.
+    """
+    common = _program_flags(compiler)
+    alone = sorted(str(p) for p in (sources_folder() / "cli" / "alone").glob("*.c"))
+    part = output.with_name(f"{output.name}-alone.o")
+    _run([*compiler.command, *common, *_ALONE_FLAGS, "-r", "-nostdlib", *alone, "-o", str(part)], f"compiling the start of {output.name}")
+    link = ["-static", "-s", "-nostdlib", "-fno-stack-protector", "-Wl,--gc-sections", "-Wl,-z,max-page-size=4096"]
+    files = [*map(str, sources), str(part), *map(str, libraries), "-lgcc"]
+    _run([*compiler.command, *common, "-Os", *files, *link, "-o", str(output)], f"linking {output.name}")
+
+
 def link_program(compiler: Compiler, library: Path, output: Path) -> Path:
     """Compile and link a static program, ``edge8-run`` or ``edge8-calibrate`` by the output's name.
 
     Raises:
         ConvertError: it does not build.
     """
-    source = sources_folder()
     others = set().union(*(files for name, files in _PROGRAMS.items() if name != output.name))
-    files = sorted(str(p) for p in (source / "cli").glob("*.c") if p.name not in others)
-    flags = [
-        *compiler.flags,
-        "-std=c11",
-        "-Os",
-        "-Werror=implicit-function-declaration",
-        "-ffunction-sections",
-        "-fdata-sections",
-        f"-I{source / 'include'}",
-    ]
+    files = sorted(p for p in (sources_folder() / "cli").glob("*.c") if p.name not in others)
+    # zig's C library is small.
+    if compiler.machine in ALONE and not compiler.zig:
+        link_alone(compiler, files, [library], output)
+        return output
     link = ["-static", "-s", "-Wl,--gc-sections", "-lpthread"]
-    _run([*compiler.command, *flags, *files, str(library), *link, "-o", str(output)], f"linking {output.name}")
+    command = [*compiler.command, *_program_flags(compiler), "-Os", *map(str, files), str(library), *link, "-o", str(output)]
+    _run(command, f"linking {output.name}")
     return output
 
 

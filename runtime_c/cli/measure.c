@@ -126,13 +126,27 @@ static long peak_resident(void)
     return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_maxrss * 1024 : 0;
 }
 
+/* What /proc/cpuinfo calls the processor or the board; it may be "". */
+static void processor_name(char *name, size_t size)
+{
+    static const char *const keys[] = {"\nmodel name", "\nModel", "\nHardware"};
+    char text[8192];
+    const char *at = NULL;
+    read_start("/proc/cpuinfo", text, sizeof text);
+    for (size_t i = 0; !at && i < sizeof keys / sizeof keys[0]; i++) at = strstr(text, keys[i]);
+    if (at) at = strchr(at, ':');
+    size_t length = 0;
+    for (at = at ? at + 1 : ""; *at == ' '; at++) {
+    }
+    while (length + 1 < size && at[length] && at[length] != '\n') length++;
+    memcpy(name, at, length);
+    name[length] = 0;
+}
+
 static void json_machine(FILE *out)
 {
-    char line[256], name[200] = "";
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "model name : %199[^\n]", name) == 1 || sscanf(line, "Model : %199[^\n]", name) == 1) break;
-    if (file) fclose(file);
+    char name[200];
+    processor_name(name, sizeof name);
     fputs("\"machine\": {\"processor\": ", out);
     json_text(out, name);
     double celsius = temperature();

@@ -101,6 +101,9 @@ int measure(struct runner *r, uint32_t runs, bool ops, const char *record);
 /* Keep the process on cores: "0,2", "big" or "little". */
 int pin_cores(const char *cores);
 
+/* The first bytes of a file as text; "" where there is none. */
+void read_start(const char *path, char *text, size_t size);
+
 /* Bytes of memory that the system can still give, or UINT64_MAX when it does not tell. */
 uint64_t available_memory(void);
 

@@ -3,8 +3,10 @@
  * What the system shows: memory, temperature, clocks; and keeping to cores. All of it may be absent. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifdef __linux__
 #include <sched.h>
@@ -12,26 +14,37 @@
 
 #include "run.h"
 
+void read_start(const char *path, char *text, size_t size)
+{
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t count = descriptor < 0 ? 0 : read(descriptor, text, size - 1);
+    text[count > 0 ? count : 0] = 0;
+    if (descriptor >= 0) close(descriptor);
+}
+
+/* The number that follows `name` in a text, or -1. */
+static long number_after(const char *text, const char *name)
+{
+    const char *at = strstr(text, name);
+    if (!at) return -1;
+    for (at += strlen(name); *at == ' ' || *at == '\t'; at++) {
+    }
+    return *at >= '0' && *at <= '9' ? strtol(at, NULL, 10) : -1;
+}
+
 static long read_number(const char *path)
 {
-    long value = -1;
-    FILE *file = fopen(path, "r");
-    if (!file) return -1;
-    if (fscanf(file, "%ld", &value) != 1) value = -1;
-    fclose(file);
-    return value;
+    char text[32];
+    read_start(path, text, sizeof text);
+    return number_after(text, "");
 }
 
 uint64_t available_memory(void)
 {
-    char line[128];
-    unsigned long long kilobytes = 0;
-    FILE *file = fopen("/proc/meminfo", "r");
-    if (!file) return UINT64_MAX;
-    bool found = false;
-    while (!found && fgets(line, sizeof line, file)) found = sscanf(line, "MemAvailable: %llu", &kilobytes) == 1;
-    fclose(file);
-    return found ? kilobytes * 1024 : UINT64_MAX;
+    char text[512];
+    read_start("/proc/meminfo", text, sizeof text);
+    long kilobytes = number_after(text, "MemAvailable:");
+    return kilobytes < 0 ? UINT64_MAX : (uint64_t)kilobytes * 1024;
 }
 
 double temperature(void)
