@@ -82,6 +82,20 @@ def test_board_side_needs_numpy_and_cffi_only(folder: Path) -> None:
     assert "edge8[convert]" in result.stderr
 
 
+def test_wheel_holds_what_deploy_compiles(folder: Path) -> None:
+    site = wheel(ARM64, "raspberry-pi-3", folder) / "edge8"
+    for source, name in ((ROOT / "devices", "devices"), (ROOT / "runtime_c", "runtime_c")):
+        files = [
+            p.relative_to(source)
+            for pattern in ("*.toml", "*.cmake", "*.c", "*.h")
+            for p in source.rglob(pattern)
+            if "bench" not in p.parts
+        ]
+        missing = [str(p) for p in files if not (site / name / p).is_file()]
+        assert len(files) > 20
+        assert missing == []
+
+
 @pytest.mark.skipif(not os.environ.get("EDGE8_SLOW"), reason="EDGE8_SLOW=1: a minute, and 400 MB for a kernel")
 def test_whole_machine_with_512_megabytes(folder: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
