@@ -70,7 +70,7 @@ struct e8_gemm_s8 {
 #if defined(__x86_64__)
 #define E8_GEMM_LIMITS(k) (40 * (((k) + 63) / 64))
 #else
-#define E8_GEMM_LIMITS(k) ((k) * 0)
+#define E8_GEMM_LIMITS(k) (0u * (k))
 #endif
 
 /* Raw accumulators: out[i * out_stride + c] = init[c] + sum, int32, for int8 MatMul of two activations and dynamic MatMul. */
@@ -142,7 +142,7 @@ static inline int e8_depthwise_fits(int64_t kh, int64_t kw, int64_t sw, int64_t 
            rows * columns <= E8_DEPTHWISE_PIXELS;
 }
 
-/* Convolution of output rows [first, last) of one picture of few channels, for levels that have it (NULL otherwise): positions
+/* Convolution of output rows [first, last) of one picture, for levels that have it (NULL otherwise): positions
  * outside the picture read the code `zero`, neighbours along a kernel row are neighbours of the picture. The result is that of
  * gemm_s8 on the gathered rows. */
 struct e8_conv_picture {
@@ -161,17 +161,30 @@ static inline int64_t e8_conv_picture_line(int64_t ow, int64_t kw, int64_t sw, i
     return ((ow - 1) * sw + kw) * channels + 1;
 }
 
-/* Scratch for int16: weights of all blocks by pairs, and input rows. 0 where the kernel does not apply: more than 4 channels, or
- * more than 64 kB. Sizes are positive int32. */
-enum { E8_PICTURE_CHANNELS = 4, E8_PICTURE_SCRATCH = 65536 };
+/* int16 elements of a block's weights by pairs, and blocks that are widened together: what the first-level cache holds. */
+static inline int64_t e8_conv_picture_block(int64_t kh, int64_t kw, int64_t channels)
+{
+    return kh * ((kw * channels + 1) / 2) * 2 * E8_NR;
+}
+
+static inline int64_t e8_conv_picture_blocks(int64_t block, int64_t n)
+{
+    int64_t all = (n + E8_NR - 1) / E8_NR, fit = 12288 / block;
+    return fit < 1 ? 1 : fit < all ? fit : all;
+}
+
+/* Scratch for int16: weights of these blocks, and input rows. 0 where the kernel does not apply: a kernel of one position,
+ * few outputs side by side, or more scratch than the limit. Sizes are positive int32. */
+enum { E8_PICTURE_SCRATCH = 1 << 17 };
 static inline size_t e8_conv_picture_scratch(int64_t ow, int64_t kh, int64_t kw, int64_t sw, int64_t channels, int64_t n)
 {
 #if defined(__x86_64__)
     int64_t most = E8_PICTURE_SCRATCH / 2;
-    if (channels > E8_PICTURE_CHANNELS || kh > most || kw > most || ow > most || sw > most || n > most) return 0;
-    int64_t line = e8_conv_picture_line(ow, kw, sw, channels), block = kh * ((kw * channels + 1) / 2) * 2 * E8_NR;
+    if (kh * kw == 1 || (ow < 8 && channels > 4) || kh > most || kw > most || ow > most || sw > most || channels > most) return 0;
+    if (kw * channels > most || ow * sw > most) return 0;
+    int64_t line = e8_conv_picture_line(ow, kw, sw, channels), block = e8_conv_picture_block(kh, kw, channels);
     if (line > most || block > most) return 0;
-    int64_t elements = (n + E8_NR - 1) / E8_NR * block + kh * line;
+    int64_t elements = e8_conv_picture_blocks(block, n) * block + kh * line;
     return elements > most ? 0 : (size_t)elements * 2;
 #else
     (void)ow, (void)kh, (void)kw, (void)sw, (void)channels, (void)n;

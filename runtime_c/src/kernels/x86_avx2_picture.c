@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Convolution of pictures of few channels for AVX2, such as a network's first layer. A row of the matrix product would be some
- * dozen bytes gathered from as many kernel rows, which costs more than multiplying them. Here the input rows of one output row are
- * widened to int16 with the padding in place; there every kernel row of every output lies side by side and is read by pairs of
- * int16, wherever it begins: vpmaddwd takes a pair of 8 channels' weights with it. A kernel row of odd length reads one element
- * too many, times a weight of 0. */
+ * Convolution of pictures for AVX2. The rows of a matrix product would have to be gathered, in a network's first layer a dozen
+ * bytes from each kernel row, and to multiply signed bytes takes a sign and an absolute value beside two multiplications. Here the
+ * input rows of one output row are widened to int16 with the padding in place; there every kernel row of every output lies side by
+ * side and is read by pairs of int16, wherever it begins: one vpmaddwd multiplies a pair with the weights of 8 channels. A kernel
+ * row of odd length reads one element too many, times a weight of 0. Weights are widened by blocks of 16 channels, as many as
+ * the first-level cache holds, and the input rows once for them: one vector of 16 elements beside at least kw * 16 * 16 / stride
+ * products. */
 #include "x86_levels.h"
 
 #if defined(E8_KERNELS_AVX2)
@@ -12,28 +14,38 @@
 
 enum { PIXELS = 4, PAIR = 2 * E8_NR };
 
-/* Sizes of a call: elements of a kernel row, pairs of them, elements of a widened input row and of one block's weights. */
+/* Sizes of a call: elements of a kernel row, pairs of them, elements of a widened input row. */
 struct layout {
-    size_t segment, pairs, line, block;
-    int16_t *lines, *w;
+    size_t segment, pairs, line;
+    int16_t *lines, *w; /* w: of the block at work */
 };
 
-/* Weights of all blocks: [block][ky][pair][16][2]. */
-static void widen_weights(const struct e8_conv_picture *g, const struct layout *l)
+/* Four channels' weights of 4 inputs: the first two of each channel to `to`, the others a pair further. */
+AVX2_INLINE void split_pairs(int16_t *to, const int8_t *from)
+{
+    __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)from));
+    wide = _mm256_permutevar8x32_epi32(wide, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
+    _mm_store_si128((__m128i *)(void *)to, _mm256_castsi256_si128(wide));
+    _mm_store_si128((__m128i *)(void *)(to + PAIR), _mm256_extracti128_si256(wide, 1));
+}
+
+/* Weights of the block of channels from n to l->w: [ky][pair][16][2]. */
+AVX2 static void widen_weights(const struct e8_conv_picture *g, const struct layout *l, size_t n)
 {
     size_t kh = (size_t)g->kh, k4 = (kh * l->segment + 3) / 4;
-    int16_t *to = l->w;
-    for (size_t b = 0; b * E8_NR < g->n; b++) {
-        const int8_t *from = g->w + b * k4 * (4 * E8_NR);
-        for (size_t ky = 0; ky < kh; ky++) {
-            for (size_t i = 0; i < 2 * l->pairs; i++) {
-                int16_t *pair = to + (ky * l->pairs + i / 2) * PAIR + i % 2;
-                size_t k = ky * l->segment + i;
-                const int8_t *code = from + k / 4 * (4 * E8_NR) + k % 4;
-                for (size_t c = 0; c < E8_NR; c++) pair[2 * c] = i < l->segment ? code[4 * c] : 0;
-            }
+    const int8_t *from = g->w + n / E8_NR * k4 * (4 * E8_NR);
+    if (l->segment % 4 == 0) {
+        for (size_t i = 0; i < k4; i++)
+            for (size_t c = 0; c < E8_NR; c += 4) split_pairs(l->w + 2 * PAIR * i + 2 * c, from + 4 * E8_NR * i + 4 * c);
+        return;
+    }
+    for (size_t ky = 0; ky < kh; ky++) {
+        for (size_t i = 0; i < 2 * l->pairs; i++) {
+            int16_t *pair = l->w + (ky * l->pairs + i / 2) * PAIR + i % 2;
+            size_t k = ky * l->segment + i;
+            const int8_t *code = from + k / 4 * (4 * E8_NR) + k % 4;
+            for (size_t c = 0; c < E8_NR; c++) pair[2 * c] = i < l->segment ? code[4 * c] : 0;
         }
-        to += l->block;
     }
 }
 
@@ -74,7 +86,7 @@ AVX2_INLINE void run_pixels(const struct e8_conv_picture *g, const struct e8_req
                             const struct layout *l, int pixels, int vectors, size_t x, size_t at, size_t n, size_t columns)
 {
     size_t step = (size_t)g->sw * g->channels;
-    const int16_t *w = l->w + n / E8_NR * l->block, *line = l->lines + x * step;
+    const int16_t *w = l->w, *line = l->lines + x * step;
     __m256i acc[PIXELS][2];
     E8_UNROLL
     for (int i = 0; i < pixels; i++) {
@@ -83,6 +95,7 @@ AVX2_INLINE void run_pixels(const struct e8_conv_picture *g, const struct e8_req
     }
     for (int32_t ky = 0; ky < g->kh; ky++, line += l->line) {
         const int16_t *from = line;
+#pragma GCC unroll 2
         for (size_t p = 0; p < l->pairs; p++, from += 2, w += PAIR) {
             __m256i v[2];
             E8_UNROLL
@@ -101,20 +114,18 @@ AVX2_INLINE void run_pixels(const struct e8_conv_picture *g, const struct e8_req
     finish_rows(r, q, acc, pixels, n, columns, residual, g->n, g->out + at * g->n + n, g->n);
 }
 
-/* One row of outputs. */
-AVX2 static void run_line(const struct e8_conv_picture *g, const struct e8_requant *q, const struct layout *l, int32_t y)
+/* One row of outputs of the block of channels from n. */
+AVX2 static void run_line(const struct e8_conv_picture *g, const struct e8_requant *q, const struct layout *l, int32_t y, size_t n)
 {
     struct requant_avx2 r = requant_constants(q);
-    size_t width = (size_t)g->ow, first = (size_t)y * width;
-    for (size_t n = 0; n < g->n; n += E8_NR) {
-        size_t columns = g->n - n < E8_NR ? g->n - n : E8_NR, x = 0;
-        if (columns > 8) {
-            for (; x + PIXELS <= width; x += PIXELS) run_pixels(g, q, &r, l, PIXELS, 2, x, first + x, n, columns);
-            for (; x < width; x++) run_pixels(g, q, &r, l, 1, 2, x, first + x, n, columns);
-        } else {
-            for (; x + PIXELS <= width; x += PIXELS) run_pixels(g, q, &r, l, PIXELS, 1, x, first + x, n, columns);
-            for (; x < width; x++) run_pixels(g, q, &r, l, 1, 1, x, first + x, n, columns);
-        }
+    size_t width = (size_t)g->ow, first = (size_t)y * width, columns = g->n - n < E8_NR ? g->n - n : E8_NR, x = 0;
+    if (columns > 8) {
+        for (; x + PIXELS <= width; x += PIXELS) run_pixels(g, q, &r, l, PIXELS, 2, x, first + x, n, columns);
+        for (; x + 2 <= width; x += 2) run_pixels(g, q, &r, l, 2, 2, x, first + x, n, columns);
+        for (; x < width; x++) run_pixels(g, q, &r, l, 1, 2, x, first + x, n, columns);
+    } else {
+        for (; x + PIXELS <= width; x += PIXELS) run_pixels(g, q, &r, l, PIXELS, 1, x, first + x, n, columns);
+        for (; x < width; x++) run_pixels(g, q, &r, l, 1, 1, x, first + x, n, columns);
     }
 }
 
@@ -123,13 +134,18 @@ AVX2 static void conv_picture_s8(const struct e8_conv_picture *g, const struct e
     struct layout l = {.segment = (size_t)g->kw * g->channels};
     l.pairs = (l.segment + 1) / 2;
     l.line = (size_t)e8_conv_picture_line(g->ow, g->kw, g->sw, (int64_t)g->channels);
-    l.block = (size_t)g->kh * l.pairs * PAIR;
-    l.w = g->scratch;
-    l.lines = l.w + (g->n + E8_NR - 1) / E8_NR * l.block;
-    widen_weights(g, &l);
-    for (int32_t y = g->first; y < g->last; y++) {
-        widen_lines(g, &l, y);
-        run_line(g, q, &l, y);
+    size_t block = (size_t)g->kh * l.pairs * PAIR, blocks = (size_t)e8_conv_picture_blocks((int64_t)block, (int64_t)g->n), end;
+    int16_t *w = g->scratch;
+    l.lines = w + blocks * block;
+    for (size_t begin = 0; begin < g->n; begin = end) {
+        end = g->n - begin < blocks * E8_NR ? g->n : begin + blocks * E8_NR;
+        l.w = w;
+        for (size_t n = begin; n < end; n += E8_NR, l.w += block) widen_weights(g, &l, n);
+        for (int32_t y = g->first; y < g->last; y++) {
+            widen_lines(g, &l, y);
+            l.w = w;
+            for (size_t n = begin; n < end; n += E8_NR, l.w += block) run_line(g, q, &l, y, n);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
  * Conv2D: x [N,H,W,C], weights [O,KH,KW,C/group] packed per group with k = (kh * KW + kw) * C/group + c,
  *     y[n,oy,ox,o] = clamp(sum over k of x * w + bias + residual, act_min, act_max).
  * Numbers and forms: linear.h. An output pixel is a row of the matrix product; its kernel positions are the row's segments. int8
- * pictures of few channels have a kernel of their own at some levels. */
+ * pictures have a kernel of their own at some levels. */
 #include "linear.h"
 
 struct conv {
@@ -50,12 +50,19 @@ static void set_rows(struct conv *v, const struct op *op)
     v->rows.gather = codes && v->rows.taps > 1 && v->rows.segment % 4 != 0;
 }
 
-/* Thread scratch of the kernel for pictures of few channels, 0 where it does not apply. */
+/* Thread scratch of the kernel for pictures, 0 where it does not apply. */
 static size_t picture_bytes(const struct conv *v)
 {
     const struct window *w = &v->w;
     if (!linear_is(&v->l, LINEAR_INT8) || !v->rows.lines) return 0;
     return e8_conv_picture_scratch(w->ow, w->kh, w->kw, w->sw, v->l.x.dims[3], (int64_t)v->l.channels);
+}
+
+/* True when the level has the kernel for pictures and it is the faster one here. */
+static bool by_picture(const struct run *r, const struct conv *v)
+{
+    return !linear_is_wide(&v->l) && r->kernels->conv_picture_s8 && v->l.depth * v->l.channels <= r->kernels->picture_macs &&
+           picture_bytes(v);
 }
 
 /* Output rows [first, last) of picture `n`. */
@@ -131,7 +138,7 @@ static e8_status run(const struct run *r)
     v.rows.scale = (const float *)(const void *)(r->shared + s.scale);
     v.rows.limits = r->shared + s.limits;
     linear_prepare(&v.l, &s, r->shared, &v.rows.q);
-    if (r->kernels->conv_picture_s8 && v.l.depth * v.l.channels <= r->kernels->picture_macs && picture_bytes(&v)) {
+    if (by_picture(r, &v)) {
         v.rows.tasks = run_tasks(r, size_mul(v.l.y.elements, v.l.depth), (uint64_t)v.w.batch * (uint64_t)v.w.oh);
         run_parallel(r, lines_task, &v, v.rows.tasks);
     } else {

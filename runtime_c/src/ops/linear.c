@@ -519,11 +519,11 @@ static void rows_task(void *argument, uint32_t index)
 }
 
 /* Bounds of the weights, which some level's kernel derives once for all rows. Worth it for many rows with much work each that lie
- * in one piece: to gather a window's taps costs what the faster sums win. */
+ * in one piece, or have many outputs: to gather a window's taps for few costs what the faster sums win. */
 static bool wants_limits(const struct linear_rows *job)
 {
     const struct linear *l = job->l;
-    bool much = job->rows >= 32 && l->depth >= 48 && l->channels >= 24 && job->taps == 1;
+    bool much = job->rows >= 32 && l->depth >= 48 && l->channels >= 24 && (job->taps == 1 || linear_is_wide(l));
     return much && linear_is(l, LINEAR_INT8) && job->run->kernels->weight_limits;
 }
 

@@ -55,6 +55,12 @@ static inline bool linear_is(const struct linear *l, enum linear_form form)
     return E8_LINEAR_HAS(E8_FORM_FLOAT | E8_FORM_INT16) ? l->form == form : form == LINEAR_INT8;
 }
 
+/* A window of so many outputs and inputs that gathering its taps for the matrix kernel pays. */
+static inline bool linear_is_wide(const struct linear *l)
+{
+    return l->channels >= 128 && l->depth >= 512;
+}
+
 /* Offsets in the shared scratch; each a multiple of 64. They fit a size_t once `total` has passed the model's limits. */
 struct linear_scratch {
     size_t init, multiplier, weight_sum, residual, bias, scale, limits, zeros, extra;
