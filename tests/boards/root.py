@@ -19,7 +19,7 @@ import pytest
 
 from tests.boards.emulated import ROOT, need
 
-__all__ = ["ARM64", "ARMHF", "PACKAGES", "Debian", "boot", "install_wheel", "make_root", "run_python"]
+__all__ = ["ARM64", "ARMHF", "PACKAGES", "PYTHON_PACKAGES", "Debian", "boot", "install_wheel", "make_root", "run_python"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Debian:
     platform: str
 
 
-# What a board has that runs edge8 from Python, and a shell.
-PACKAGES = ("python3", "python3-numpy", "python3-cffi", "libstdc++6", "bash", "coreutils")
+# What a board has that runs edge8 from Python, and a shell with its programs.
+PYTHON_PACKAGES = ("python3", "python3-numpy", "python3-cffi", "libstdc++6")
+PACKAGES = (*PYTHON_PACKAGES, "bash", "coreutils")
 
 ARM64 = Debian("arm64", "aarch64-linux-gnu", "qemu-aarch64-static", "aarch64", "linux_aarch64")
 ARMHF = Debian("armhf", "arm-linux-gnueabihf", "qemu-arm-static", "armv7l", "linux_armv7l")
