@@ -242,6 +242,8 @@ def test_every_operator(path: Path) -> None:
         for t in model.inputs:
             if t.dtype.kind == "f":
                 x[t.name] = rng.normal(0, 1, t.shape).astype(np.float32)
+                if path.stem.startswith("normalize_picture"):  # it casts to uint8, where only 0 to 255 are defined
+                    x[t.name] = np.abs(x[t.name] * 60).clip(0, 255)
             elif t.dtype.kind == "b":
                 x[t.name] = rng.random(t.shape) < 0.5
             else:
