@@ -117,7 +117,7 @@ class _Entrant:
         self.errors = (folder / f"{contestant.name}.errors").open("w+")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edge8.converter.rivals.worker", json.dumps(settings)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self.errors, text=True, env=environment,
+            stderr=self.errors, text=True, env=environment, start_new_session=True,
         )  # fmt: skip
         self.facts: dict[str, Any] = {}
         self.turns: list[list[float]] = []
@@ -157,7 +157,9 @@ class _Entrant:
         return times
 
     def close(self) -> None:
-        self.process.kill()
+        # Some runtimes leave processes of their own behind: they are in the session that was made for this one.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.errors.close()
 
