@@ -148,9 +148,20 @@ def test_layers_with_groups() -> None:
 
 def test_eight_bit_layers_keep_right_sums() -> None:
     graph, inputs = small_network(), [{"x": x} for x in samples(16, 1, 8, 8, 4)]
-    file = Model(weights_file(codes_of(graph, inputs), {})[0])
-    goal = make_goal(float_file(graph), inputs, target_sqnr=1)
-    assert goal.score(file.file_content().tobytes()) > 35
+    codes = codes_of(graph, inputs)
+    file = Model(weights_file(codes, {})[0])
+    session = file.session()
+    checked = 0
+    for op in file.ops:
+        if op.kind in ("Conv2D", "FullyConnected"):
+            node = next(n for n in graph.nodes if n.name == op.name)
+            wanted = codes(node, 8)[0].codes.reshape(graph.tensors[node.inputs[1]].shape[0], -1).sum(axis=1, dtype=np.int32)
+            stored = op.inputs[3]
+            assert stored is not None
+            np.testing.assert_array_equal(session.tensor(stored).view("<i4"), wanted)
+            checked += 1
+    assert checked == 3
+    assert make_goal(float_file(graph), inputs, target_sqnr=1).score(file.file_content().tobytes()) > 35
 
 
 @pytest.mark.parametrize(
