@@ -88,5 +88,6 @@ void e8_init_dotprod(struct e8_kernels *k)
     k->level = "dotprod";
     k->gemm_s8 = e8_dotprod_gemm_s8;
     k->gemm_s8s32 = e8_dotprod_gemm_s8s32;
+    k->depthwise_image_s8 = e8_dotprod_depthwise_image_s8;
 }
 #endif

@@ -221,6 +221,9 @@ E8_INLINE float32x4_t clamp_floats(float32x4_t x, float32x4_t low, float32x4_t h
 /* out[i][c] = table[out[i][c] + 128], when there is a table. Defined in arm_neon_elementwise.c. */
 void e8_neon_lookup(const int8_t *x, int8_t *y, size_t count, const int8_t *table);
 
+/* Defined in arm_dotprod_depthwise.c. */
+void e8_dotprod_depthwise_image_s8(const struct e8_depthwise_image *g, const struct e8_requant *q);
+
 /* The last rows of the i8mm kernels. Defined in arm_dotprod.c. */
 void e8_dotprod_gemm_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q);
 void e8_dotprod_gemm_s8s32(const struct e8_gemm_s8s32 *g);

@@ -134,12 +134,17 @@ enum { E8_DEPTHWISE_SCRATCH = 64 * (E8_DEPTHWISE_PIXELS + E8_DEPTHWISE_TAPS + 32
 enum { E8_DEPTHWISE_SCRATCH = 0 };
 #endif
 
-/* True when the input of 8 neighbouring outputs fits the scratch. Sizes are positive and their products fit int64. */
+/* True when a kernel for whole pictures takes this window. Sizes are positive and their products fit int64. */
 static inline int e8_depthwise_fits(int64_t kh, int64_t kw, int64_t sw, int64_t dh, int64_t dw)
 {
+#if defined(__aarch64__)
+    return kh == 3 && kw == 3 && sw <= 2 && dh == 1 && dw == 1;
+#else
+    /* The input of 8 neighbouring outputs fits the scratch. */
     int64_t rows = (kh - 1) * dh + 1, columns = 7 * sw + (kw - 1) * dw + 1;
     return kh * kw <= E8_DEPTHWISE_TAPS && rows <= E8_DEPTHWISE_PIXELS && columns <= E8_DEPTHWISE_PIXELS &&
            rows * columns <= E8_DEPTHWISE_PIXELS;
+#endif
 }
 
 /* Convolution of output rows [first, last) of one picture, for levels that have it (NULL otherwise): positions
