@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions per inference on an emulated AArch64 processor: edge8-run, or any program that runs a model a given number of times.
+"""Instructions per inference on an emulated AArch64 processor. peers.py compares with other runtimes.
 
     python runtime_c/bench/instructions.py --cpu cortex-a76 net.e8 other.e8
-    python runtime_c/bench/instructions.py --cpu cortex-a53 --program "python3 rival.py model.tflite {runs}" --root ROOT
 
-The program runs under qemu-aarch64 (Debian: qemu-user) with a plugin that counts instructions, once with 2 runs and once with 6; the
+edge8-run runs under qemu-aarch64 (Debian: qemu-user) with a plugin that counts instructions, once with 2 runs and once with 6; the
 difference over 4 is one inference, whatever the program does beside it. The number is exact and repeatable. It is not a time: cores
 differ in what an instruction costs.
 """
@@ -14,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -32,15 +30,23 @@ def build_plugin(folder: Path) -> Path:
     return made
 
 
-def count(plugin: Path, cpu: str, command: list[str], root: str | None) -> int:
-    """Instructions of a whole program."""
+def build_runner(folder: Path) -> Path:
+    """A static edge8-run for aarch64, with Debian's cross compiler."""
+    from edge8.converter.cross import build_library, choose_compiler, link_program
+    from edge8.converter.devices import load_toolchain
+
+    compiler = choose_compiler(load_toolchain("aarch64"), "gcc")
+    return link_program(compiler, build_library(compiler, folder), folder / "edge8-run")
+
+
+def count(plugin: Path, cpu: str, command: list[str], root: Path | None = None, site: Path | None = None) -> int:
+    """Instructions of a whole program. ``root`` is the folder of an aarch64 system for a program that is not static, ``site`` its
+    PYTHONPATH."""
     emulator = ["qemu-aarch64", "-cpu", cpu, "-plugin", str(plugin), "-d", "plugin"]
     environment = dict(os.environ)
     if root:
         libraries = f"{root}/usr/lib/aarch64-linux-gnu"
-        emulator += ["-L", root, "-E", f"LD_LIBRARY_PATH={libraries}/blas:{libraries}/lapack"]
-        if "BOARD_PYTHONPATH" in environment:
-            emulator += ["-E", f"PYTHONPATH={environment['BOARD_PYTHONPATH']}"]
+        emulator += ["-L", str(root), "-E", f"LD_LIBRARY_PATH={libraries}/blas:{libraries}/lapack", "-E", f"PYTHONPATH={site or ''}"]
         environment.pop("PYTHONPATH", None)
     result = subprocess.run([*emulator, *command], capture_output=True, text=True, check=False, env=environment)
     found = re.search(r"instructions (\d+)", result.stderr + result.stdout)
@@ -49,39 +55,26 @@ def count(plugin: Path, cpu: str, command: list[str], root: str | None) -> int:
     return int(found.group(1))
 
 
-def per_inference(plugin: Path, cpu: str, template: str, root: str | None) -> float:
-    """Instructions of one inference; ``{runs}`` in the command line is the number of them."""
-    few, many = (count(plugin, cpu, shlex.split(template.format(runs=runs)), root) for runs in (FEW, MANY))
+def per_inference(plugin: Path, cpu: str, command: list[str], root: Path | None = None, site: Path | None = None) -> float:
+    """Instructions of one inference; ``{runs}`` in the command is the number of them."""
+    few, many = (count(plugin, cpu, [part.replace("{runs}", str(runs)) for part in command], root, site) for runs in (FEW, MANY))
     return (many - few) / (MANY - FEW)
 
 
 def main() -> int:
     """Print a line per model."""
     parser = argparse.ArgumentParser(description="Count instructions per inference.")
-    parser.add_argument("models", nargs="*", help=".e8 files for edge8-run")
+    parser.add_argument("models", nargs="+", help=".e8 files")
     parser.add_argument("--cpu", default="cortex-a53")
-    parser.add_argument("--runner", help="a static aarch64 edge8-run; built with Debian's cross compiler if not given")
-    parser.add_argument("--program", help="count this command line instead; {runs} is the number of inferences")
-    parser.add_argument("--root", help="folder of an aarch64 system for a program that is not static; BOARD_PYTHONPATH is its PYTHONPATH")
     arguments = parser.parse_args()
     if shutil.which("qemu-aarch64") is None:
         print("instructions: qemu-aarch64 is absent (Debian: qemu-user)", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        plugin = build_plugin(folder)
-        if arguments.program:
-            print(f"{per_inference(plugin, arguments.cpu, arguments.program, arguments.root):16,.0f}  {arguments.program}")
-        runner = arguments.runner
-        if arguments.models and not runner:
-            from edge8.converter.cross import build_library, choose_compiler, link_program
-            from edge8.converter.devices import load_toolchain
-
-            compiler = choose_compiler(load_toolchain("aarch64"), "gcc")
-            runner = str(link_program(compiler, build_library(compiler, folder), folder / "edge8-run"))
+        plugin, runner = build_plugin(folder), build_runner(folder)
         for model in arguments.models:
-            found = per_inference(plugin, arguments.cpu, f"{shlex.quote(runner)} {shlex.quote(model)} --bench {{runs}}", None)
-            print(f"{found:16,.0f}  {model}", flush=True)
+            print(f"{per_inference(plugin, arguments.cpu, [str(runner), model, '--bench', '{runs}']):16,.0f}  {model}", flush=True)
     return 0
 
 
