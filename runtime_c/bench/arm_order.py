@@ -37,6 +37,8 @@ def accesses(line: str) -> tuple[set[str], set[str]]:
     targets = 2 if name in TWO_TARGETS else 1
     reads = set(registers if name in READS_TARGET else registers[targets:])
     writes = set(registers[:targets])
+    if "[" in line and (line.endswith("!") or "], #" in line):
+        writes.add(registers[targets])  # the address is moved on
     if name == "subs":
         writes.add("f")
     if name == "csel":

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Inner loops of the AArch64 int8 kernels without dot product, in assembly for the same reason as arm_tile.h: in-order cores
- * need loads placed early, between multiplications. What is loaded ahead in the last step is read once more from where it was
- * read already. The order of instructions in the two loops was found by runtime_c/bench/arm_order.py: the fewest cycles of a
- * Cortex-A53 in llvm-mca. */
+ * need loads placed early, between multiplications. The order of instructions of the depthwise loop was found by
+ * runtime_c/bench/arm_order.py: the fewest cycles of a Cortex-A53 in llvm-mca. What is loaded ahead there in the last step is read
+ * once more from where it was read already. */
 #ifndef E8_ARM_TILE_NEON_H
 #define E8_ARM_TILE_NEON_H
 
@@ -24,16 +24,42 @@ struct tile_neon {
 };
 
 // clang-format off
-/* 4 inputs of a row, channels 4j..: no second product to add. */
-#define NEON_FOUR(w, x, s0, s1) \
-    "smull v0.8h, v" #w ".8b, v" #x ".8b\n\t" \
-    "smull2 v1.8h, v" #w ".16b, v" #x ".16b\n\t" \
-    "sadalp v" #s0 ".4s, v0.8h\n\t" \
-    "sadalp v" #s1 ".4s, v1.8h\n\t"
+/* Half of the channels by 8 codes of both rows, in three steps of 8 instructions, so that none waits for another: products of the
+ * first 4 codes, products of the next 4 on top, both into the sums. The weights of the next half are loaded as soon as their
+ * registers are free. */
+#define NEON_FIRST \
+    "smull v0.8h, v8.8b, v12.8b\n\t" \
+    "smull2 v1.8h, v8.16b, v12.16b\n\t" \
+    "smull v4.8h, v8.8b, v14.8b\n\t" \
+    "smull2 v5.8h, v8.16b, v14.16b\n\t" \
+    "smull v2.8h, v9.8b, v12.8b\n\t" \
+    "smull2 v3.8h, v9.16b, v12.16b\n\t" \
+    "smull v6.8h, v9.8b, v14.8b\n\t" \
+    "smull2 v7.8h, v9.16b, v14.16b\n\t"
+#define NEON_NEXT \
+    "smlal v0.8h, v10.8b, v13.8b\n\t" \
+    "smlal2 v1.8h, v10.16b, v13.16b\n\t" \
+    "smlal v4.8h, v10.8b, v15.8b\n\t" \
+    "smlal2 v5.8h, v10.16b, v15.16b\n\t" \
+    "smlal v2.8h, v11.8b, v13.8b\n\t" \
+    "smlal2 v3.8h, v11.16b, v13.16b\n\t" \
+    "smlal v6.8h, v11.8b, v15.8b\n\t" \
+    "smlal2 v7.8h, v11.16b, v15.16b\n\t"
+#define NEON_SUM(a0, a1, a2, a3, b0, b1, b2, b3) \
+    "sadalp v" #a0 ".4s, v0.8h\n\t" \
+    "sadalp v" #a1 ".4s, v1.8h\n\t" \
+    "sadalp v" #b0 ".4s, v4.8h\n\t" \
+    "sadalp v" #b1 ".4s, v5.8h\n\t" \
+    "sadalp v" #a2 ".4s, v2.8h\n\t" \
+    "sadalp v" #a3 ".4s, v3.8h\n\t" \
+    "sadalp v" #b2 ".4s, v6.8h\n\t" \
+    "sadalp v" #b3 ".4s, v7.8h\n\t"
+#define NEON_LOW NEON_SUM(16, 17, 18, 19, 24, 25, 26, 27)
+#define NEON_HIGH NEON_SUM(20, 21, 22, 23, 28, 29, 30, 31)
 
-/* Leaves the sums of 2 rows, 16 words each, at `sums`. Label 1 starts a tap, 2 does 8 codes, 4 does 4 codes.
- *     x0 pointers of the tap, x2 taps left, x3 codes of a segment, x4 weights, x6 and x7 rows, x8 and x9 rows ahead, x10 weights
- *     ahead, x11 place in the segment, x12 the last place for 8 codes */
+/* Leaves the sums of 2 rows, 16 words each, at `sums`. Label 1 starts a tap, 2 does 8 codes and loads 8 more, 3 does the last 8, 4
+ * does 4 codes.
+ *     x0 pointers of the tap, x2 taps left, x3 codes of a segment, x4 weights, x6 and x7 rows, x8 eights of codes left */
 E8_INLINE void tile_neon(const struct tile_neon *tile, int32_t *sums)
 {
     __asm__ volatile(
@@ -55,98 +81,46 @@ E8_INLINE void tile_neon(const struct tile_neon *tile, int32_t *sums)
         "movi v28.4s, #0\n\t"
         "movi v29.4s, #0\n\t"
         "movi v30.4s, #0\n\t"
-        "movi v31.4s, #0\n"
+        "movi v31.4s, #0\n\t"
         "1:\n\t"
         "ldp x6, x7, [x0]\n\t"
         "add x0, x0, x1\n\t"
-        "mov x11, #0\n\t"
-        "subs x12, x3, #8\n\t"
-        "b.lo 3f\n\t"
-        "ld2r {v12.4s, v13.4s}, [x6]\n\t"
-        "ld2r {v14.4s, v15.4s}, [x7]\n\t"
+        "lsr x8, x3, #3\n\t"
+        "cbz x8, 4f\n\t"
+        "ld2r {v12.4s, v13.4s}, [x6], #8\n\t"
+        "ld2r {v14.4s, v15.4s}, [x7], #8\n\t"
         "ldp q8, q9, [x4]\n\t"
-        "ldp q10, q11, [x4, #64]\n"
+        "ldp q10, q11, [x4, #64]\n\t"
+        "subs x8, x8, #1\n\t"
+        "b.eq 3f\n"
         "2:\n\t"
-        "add x10, x4, #128\n\t"
-        "add x11, x11, #8\n\t"
-        "cmp x11, x12\n\t"
-        "smull v6.8h, v9.8b, v14.8b\n\t"
-        "smull2 v3.8h, v9.16b, v12.16b\n\t"
-        "smull v0.8h, v8.8b, v12.8b\n\t"
-        "smull2 v5.8h, v8.16b, v14.16b\n\t"
-        "smull2 v1.8h, v8.16b, v12.16b\n\t"
-        "smull v4.8h, v8.8b, v14.8b\n\t"
-        "smlal v6.8h, v11.8b, v15.8b\n\t"
-        "ldr q8, [x4, #32]\n\t"
-        "smlal v0.8h, v10.8b, v13.8b\n\t"
-        "smull v2.8h, v9.8b, v12.8b\n\t"
-        "smlal2 v5.8h, v10.16b, v15.16b\n\t"
-        "smlal v4.8h, v10.8b, v15.8b\n\t"
-        "smlal2 v1.8h, v10.16b, v13.16b\n\t"
-        "smlal2 v3.8h, v11.16b, v13.16b\n\t"
-        "smull2 v7.8h, v9.16b, v14.16b\n\t"
-        "ldr q9, [x4, #48]\n\t"
-        "csel x10, x10, x4, ls\n\t"
-        "csel x9, x11, x12, ls\n\t"
-        "add x8, x6, x9\n\t"
-        "ldr q10, [x4, #96]\n\t"
-        "sadalp v26.4s, v6.8h\n\t"
-        "sadalp v16.4s, v0.8h\n\t"
-        "sadalp v24.4s, v4.8h\n\t"
-        "smull v4.8h, v8.8b, v14.8b\n\t"
-        "sadalp v25.4s, v5.8h\n\t"
-        "smull v6.8h, v9.8b, v14.8b\n\t"
-        "sadalp v19.4s, v3.8h\n\t"
-        "smlal2 v7.8h, v11.16b, v15.16b\n\t"
-        "smull v0.8h, v8.8b, v12.8b\n\t"
-        "smlal v4.8h, v10.8b, v15.8b\n\t"
-        "smlal v2.8h, v11.8b, v13.8b\n\t"
-        "ldr q11, [x4, #112]\n\t"
-        "smull2 v5.8h, v8.16b, v14.16b\n\t"
-        "sadalp v17.4s, v1.8h\n\t"
-        "smull2 v1.8h, v8.16b, v12.16b\n\t"
-        "sadalp v27.4s, v7.8h\n\t"
-        "smull2 v7.8h, v9.16b, v14.16b\n\t"
-        "sadalp v18.4s, v2.8h\n\t"
-        "smull v2.8h, v9.8b, v12.8b\n\t"
-        "sadalp v28.4s, v4.8h\n\t"
-        "smull2 v3.8h, v9.16b, v12.16b\n\t"
-        "smlal v6.8h, v11.8b, v15.8b\n\t"
-        "smlal2 v5.8h, v10.16b, v15.16b\n\t"
-        "smlal2 v7.8h, v11.16b, v15.16b\n\t"
-        "ldr q9, [x10, #16]\n\t"
-        "smlal v0.8h, v10.8b, v13.8b\n\t"
-        "smlal v2.8h, v11.8b, v13.8b\n\t"
-        "smlal2 v1.8h, v10.16b, v13.16b\n\t"
-        "smlal2 v3.8h, v11.16b, v13.16b\n\t"
-        "sadalp v30.4s, v6.8h\n\t"
-        "ldr q11, [x10, #80]\n\t"
-        "add x9, x7, x9\n\t"
-        "ldr q10, [x10, #64]\n\t"
+        NEON_FIRST "ldp q8, q9, [x4, #32]\n\t"
+        NEON_NEXT "ldp q10, q11, [x4, #96]\n\t"
+        NEON_LOW
+        NEON_FIRST "ldp q8, q9, [x4, #128]\n\t"
+        NEON_NEXT "ldp q10, q11, [x4, #192]\n\t"
+        "ld2r {v12.4s, v13.4s}, [x6], #8\n\t"
         "add x4, x4, #128\n\t"
-        "ldr q8, [x10]\n\t"
-        "ld2r {v12.4s, v13.4s}, [x8]\n\t"
-        "sadalp v21.4s, v1.8h\n\t"
-        "sadalp v23.4s, v3.8h\n\t"
-        "sadalp v31.4s, v7.8h\n\t"
-        "sadalp v20.4s, v0.8h\n\t"
-        "sadalp v29.4s, v5.8h\n\t"
-        "sadalp v22.4s, v2.8h\n\t"
-        "ld2r {v14.4s, v15.4s}, [x9]\n\t"
-        "b.ls 2b\n"
+        "ld2r {v14.4s, v15.4s}, [x7], #8\n\t"
+        "subs x8, x8, #1\n\t"
+        NEON_HIGH
+        "b.ne 2b\n"
         "3:\n\t"
-        "cmp x11, x3\n\t"
-        "b.hs 4f\n\t"
-        "add x8, x6, x11\n\t"
-        "add x9, x7, x11\n\t"
-        "ld1r {v12.4s}, [x8]\n\t"
-        "ld1r {v14.4s}, [x9]\n\t"
-        "ldp q8, q9, [x4]\n\t"
-        "ldp q10, q11, [x4, #32]\n\t"
-        "add x4, x4, #64\n\t"
-        NEON_FOUR(8, 12, 16, 17) NEON_FOUR(9, 12, 18, 19) NEON_FOUR(10, 12, 20, 21) NEON_FOUR(11, 12, 22, 23)
-        NEON_FOUR(8, 14, 24, 25) NEON_FOUR(9, 14, 26, 27) NEON_FOUR(10, 14, 28, 29) NEON_FOUR(11, 14, 30, 31)
+        NEON_FIRST "ldp q8, q9, [x4, #32]\n\t"
+        NEON_NEXT "ldp q10, q11, [x4, #96]\n\t"
+        NEON_LOW
+        "add x4, x4, #128\n\t"
+        NEON_FIRST NEON_NEXT NEON_HIGH
         "4:\n\t"
+        "tbz x3, #2, 5f\n\t"
+        "ld1r {v12.4s}, [x6]\n\t"
+        "ld1r {v14.4s}, [x7]\n\t"
+        "ldp q8, q9, [x4]\n\t"
+        NEON_FIRST "ldp q8, q9, [x4, #32]\n\t"
+        NEON_LOW
+        "add x4, x4, #64\n\t"
+        NEON_FIRST NEON_HIGH
+        "5:\n\t"
         "subs x2, x2, #1\n\t"
         "b.ne 1b\n\t"
         "ldr x4, [%[args], #40]\n\t"
@@ -174,8 +148,7 @@ E8_INLINE void tile_neon(const struct tile_neon *tile, int32_t *sums)
         "stp q6, q7, [%[sums], #96]\n\t"
         :
         : [args] "r"(tile), [sums] "r"(sums)
-        : "x0", "x1", "x2", "x3", "x4", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "v0", "v1", "v2", "v3", "v4", "v5", "v6",
-          "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
+        : "x0", "x1", "x2", "x3", "x4", "x6", "x7", "x8", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
           "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31", "cc", "memory");
 }
 
