@@ -221,6 +221,9 @@ E8_INLINE float32x4_t clamp_floats(float32x4_t x, float32x4_t low, float32x4_t h
 /* out[i][c] = table[out[i][c] + 128], when there is a table. Defined in arm_neon_elementwise.c. */
 void e8_neon_lookup(const int8_t *x, int8_t *y, size_t count, const int8_t *table);
 
+/* The table of q over the output rows of a picture, when there is a table. Defined in arm_neon_depthwise_image.c. */
+void e8_neon_depthwise_table(const struct e8_depthwise_image *g, const struct e8_requant *q);
+
 /* Defined in arm_dotprod_depthwise.c. */
 void e8_dotprod_depthwise_image_s8(const struct e8_depthwise_image *g, const struct e8_requant *q);
 

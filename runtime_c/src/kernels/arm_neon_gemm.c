@@ -125,6 +125,7 @@ void e8_init_neon(struct e8_kernels *k)
     e8_init_neon_int16(k);
 #if defined(__aarch64__)
     e8_init_neon_float(k);
+    e8_init_neon_depthwise_image(k);
 #endif
 }
 #endif
