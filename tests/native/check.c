@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * usage: check_kernels [--bench] [--cases N] [--seed N] [--level NAME] [--family NAME] [--slack N]
- * Runs every level that this CPU has, in ascending order; says which it lacks. Exit code 1 when a byte differs. */
+ * usage: check_kernels [--bench] [--cases N] [--seed N] [--level NAME] [--family NAME] [--slack N] [--own] [--small]
+ * Runs every level that this CPU has, in ascending order; says which it lacks. Exit code 1 when a byte differs. --own checks of each
+ * level only the kernels that differ from the level below, --small draws small sizes: both for very many cases. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -197,13 +198,15 @@ static const char *option(int argc, char **argv, const char *name, const char *a
     return absent;
 }
 
-static uint64_t run_level(int argc, char **argv, const struct e8_kernels *reference)
+static uint64_t run_level(int argc, char **argv, const struct e8_kernels *reference, const struct e8_kernels *below)
 {
     const char *family = option(argc, argv, "--family", NULL);
     bool bench = option(argc, argv, "--bench", NULL) != NULL;
     struct context c = {
         .reference = reference,
         .kernels = e8_kernels_for_cpu(),
+        .below = option(argc, argv, "--own", NULL) ? below : NULL,
+        .small = option(argc, argv, "--small", NULL) != NULL,
         .random = strtoull(option(argc, argv, "--seed", "1"), NULL, 10) * 0x9E3779B97F4A7C15u + 1,
         .cases = strtoull(option(argc, argv, "--cases", "2000"), NULL, 10),
         .hertz = bench ? core_hertz() : 0,
@@ -231,14 +234,17 @@ int main(int argc, char **argv)
     slack = strtoull(option(argc, argv, "--slack", "0"), NULL, 10);
     e8_cpu_restrict(0);
     const struct e8_kernels *reference = e8_kernels_for_cpu();
+    struct e8_kernels below = *reference;
     for (int i = 0; i < LEVEL_COUNT; i++) {
         e8_cpu_restrict(LEVELS[i].mask);
-        if (only && strcmp(only, LEVELS[i].name) != 0) continue;
+        bool wanted = !only || strcmp(only, LEVELS[i].name) == 0;
         if (strcmp(e8_cpu_level(), LEVELS[i].name) != 0) {
+            if (!wanted) continue;
             printf("%-12s skipped: this CPU or this build does not have it\n", LEVELS[i].name);
             continue;
         }
-        failures += run_level(argc, argv, reference);
+        if (wanted) failures += run_level(argc, argv, reference, &below);
+        below = *e8_kernels_for_cpu();
     }
     return failures != 0;
 }

@@ -19,6 +19,8 @@ enum fill { FILL_RANDOM, FILL_LOW, FILL_HIGH, FILL_ENDS, FILL_ZERO, FILL_SMALL, 
 
 struct context {
     const struct e8_kernels *reference, *kernels; /* kernels: the level under test */
+    const struct e8_kernels *below;               /* with --own: the level below it */
+    bool small;                                   /* small sizes, for very many cases */
     uint64_t random;
     uint64_t cases; /* how many to run per kernel */
     uint64_t compared;
@@ -26,6 +28,9 @@ struct context {
     /* For --bench: the core's clock, and what it can do in a cycle (0: unknown). A byte counts when it is read and when it is written. */
     double hertz, limit_s8, limit_f32, limit_bytes;
 };
+
+/* Whether a kernel is to be checked: with --own those that the level below does not have as they are. */
+#define WANTED(c, kernel) (!(c)->below || (c)->kernels->kernel != (c)->below->kernel)
 
 /* A family of kernels. */
 struct family {

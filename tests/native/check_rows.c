@@ -217,13 +217,13 @@ static void check_resize_rows(struct context *c)
 static void check(struct context *c)
 {
     for (uint64_t i = 0; i < c->cases; i++) {
-        check_unary(c);
-        check_softmax_f32(c);
-        check_softmax_s8(c);
-        check_layer_norm(c);
-        check_requantise_channels(c);
-        check_resize_columns(c);
-        check_resize_rows(c);
+        if (WANTED(c, unary_f32)) check_unary(c);
+        if (WANTED(c, softmax_f32)) check_softmax_f32(c);
+        if (WANTED(c, softmax_s8)) check_softmax_s8(c);
+        if (WANTED(c, layer_norm_f32) || WANTED(c, layer_norm_s8)) check_layer_norm(c);
+        if (WANTED(c, requantise_channels)) check_requantise_channels(c);
+        if (WANTED(c, resize_columns_f32) || WANTED(c, resize_columns_s8)) check_resize_columns(c);
+        if (WANTED(c, resize_rows_f32) || WANTED(c, resize_rows_s8)) check_resize_rows(c);
     }
 }
 
