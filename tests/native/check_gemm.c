@@ -317,7 +317,7 @@ static void check(struct context *c)
     for (uint64_t i = 0; i < c->cases; i++) {
         if (WANTED(c, gemm_s8)) check_gemm_s8(c);
         if (WANTED(c, gemm_s8)) check_limits_of_weights(c);
-        if (WANTED(c, gemm_s8)) check_picture(c);
+        if (WANTED(c, conv_picture_s8)) check_picture(c);
         if (WANTED(c, gemm_s8s32)) check_gemm_s8s32(c);
         if (WANTED(c, gemm_f32)) check_gemm_f32(c);
         if (WANTED(c, decode)) check_decode(c);
