@@ -35,13 +35,17 @@ __all__ = [
     "section_sizes",
 ]
 
-# Float arithmetic must be the same everywhere: no contraction, and on s390x no evaluation in double (gcc's default in ISO C mode).
+# The flags of runtime_c/CMakeLists.txt. Float arithmetic must be the same everywhere: no contraction, and on s390x no evaluation in
+# double (gcc's default in ISO C mode). Nothing throws, so nothing needs unwind tables.
 _COMMON = [
     "-std=c11",
     "-g0",
     "-Werror=implicit-function-declaration",
     "-ffp-contract=off",
     "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-unwind-tables",
     "-DNDEBUG",
     "-ffunction-sections",
     "-fdata-sections",
@@ -140,7 +144,8 @@ def _sources(compiler: Compiler, needs: Needs | None, calibration: bool) -> list
 
 
 def _file_flags(compiler: Compiler, path: Path) -> list[str]:
-    hot = path.parent.name == "kernels"
+    # On AArch64 every kernel that matters has a variant beside the reference.
+    hot = path.parent.name == "kernels" and not (compiler.machine == "aarch64" and path.name.startswith("reference"))
     flags = ["-O2" if hot else "-Os"] if compiler.bare else ["-O3" if hot else "-O2", "-fPIC"]
     if compiler.machine == "armv7l":
         for prefix, (fpu, feature) in _ARMV7_FILES.items():
