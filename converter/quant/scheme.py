@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from ..errors import ConvertError
 from ..evaluate import weights as real_weights
-from ..graph import DType, Graph, Node, Tensor
+from ..graph import DType, Graph, Node
 from ..linear import DEPTH_LIMIT
 from ..ops import operators
 from ..ops.base import Quantisation, Scales
+from .borders import CODE_TYPES, insert_borders
+from .sharing import share_scales
 from .weights import NO_GROUPS, TABLE_INPUT, WEIGHTS_INPUT, Codes, quantise_node, quantise_table
 
 __all__ = ["ACTIVATIONS", "CODED", "MODES", "Decision", "Scheme", "apply", "decide", "matches"]
@@ -29,7 +29,6 @@ MODES = ("full", "weight", "dynamic", "float")
 ACTIVATIONS = ("int8", "int16")
 CODED = frozenset(ACTIVATIONS)
 """Domains of a `Decision` whose activations are codes."""
-_TYPES = {"int8": DType.INT8, "int16": DType.INT16}
 # Operators with a multiply-accumulate loop: int8 pays for itself there, and data movement around them follows.
 _HEAVY = frozenset({*WEIGHTS_INPUT, "MatMul"})
 
@@ -371,187 +370,6 @@ def _no_dynamic_form(graph: Graph, node: Node) -> str:
     return ""
 
 
-class _Borders:
-    """Quantize and Dequantize nodes between int8, int16 and float operators, one per tensor and type."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.nodes: list[Node] = []
-        self.coded: dict[tuple[str, DType], str] = {}
-        self.real: dict[str, str] = {}
-
-    def to_codes(self, name: str, dtype: DType) -> str:
-        """The INT8 or INT16 form of a tensor; adds a Quantize node to the output when there is none yet."""
-        tensor = self.graph.tensors[name]
-        if tensor.dtype is dtype:
-            return name
-        if (name, dtype) not in self.coded:
-            kind = dtype.name.lower()
-            scale, zero_point = (tensor.scale, tensor.zero_point) if dtype is DType.INT8 else (None, 0)
-            coded = Tensor(self.graph.fresh(f"{name}_{kind}"), tensor.shape, dtype, scale=scale, zero_point=zero_point)
-            self.coded[name, dtype] = self.graph.add(coded)
-            suffix = "quantize" if dtype is DType.INT8 else f"quantize_{kind}"
-            self.nodes.append(Node("Quantize", [name], [coded.name], name=f"{name}_{suffix}"))
-        return self.coded[name, dtype]
-
-    def to_float(self, name: str) -> str:
-        """The float form of a tensor; adds a Dequantize node when there is none yet."""
-        tensor = self.graph.tensors[name]
-        if tensor.dtype not in _TYPES.values() or tensor.constant:
-            return name
-        if name not in self.real:
-            self.real[name] = self.graph.add(Tensor(self.graph.fresh(f"{name}_float32"), tensor.shape, DType.FLOAT32))
-            self.nodes.append(Node("Dequantize", [name], [self.real[name]], name=f"{name}_dequantize"))
-        return self.real[name]
-
-
-def _insert_borders(graph: Graph, types: list[DType | None], forms: list[Quantisation], io: str) -> None:
-    borders = _Borders(graph)
-    if io != "float32":
-        _code_inputs(graph, types, forms, _TYPES[io])
-    for i, node in enumerate(graph.nodes):
-        dtype = types[i]
-        for position, name in enumerate(node.inputs):
-            if not name:
-                continue
-            if dtype is not None and position in forms[i].data:
-                node.inputs[position] = borders.to_codes(name, dtype)
-            elif dtype is None and node.op != "Dequantize":
-                node.inputs[position] = borders.to_float(name)
-        if dtype is not None:
-            for name in node.outputs:
-                graph.tensors[name].dtype = dtype
-        borders.nodes.append(node)
-    graph.nodes = borders.nodes
-    _real_outputs(graph, _TYPES.get(io))
-
-
-def _code_inputs(graph: Graph, types: list[DType | None], forms: list[Quantisation], dtype: DType) -> None:
-    """A graph input that operators of type ``dtype`` alone read is handed over as codes."""
-    for name in graph.inputs:
-        uses = [
-            types[i] is dtype and p in forms[i].data for i, node in enumerate(graph.nodes) for p, n in enumerate(node.inputs) if n == name
-        ]
-        if uses and all(uses) and name not in graph.outputs:
-            graph.tensors[name].dtype = dtype
-
-
-def _real_outputs(graph: Graph, coded_type: DType | None) -> None:
-    """Let the graph's outputs be float32 under their own names, but those of ``coded_type``."""
-    for name in dict.fromkeys(graph.outputs):
-        tensor = graph.tensors[name]
-        if tensor.dtype not in _TYPES.values() or tensor.dtype is coded_type or name in graph.inputs:
-            continue
-        coded = graph.fresh(f"{name}_{tensor.dtype.name.lower()}")
-        del graph.tensors[name]
-        tensor.name = coded
-        graph.add(tensor)
-        for node in graph.nodes:
-            node.inputs = [coded if n == name else n for n in node.inputs]
-            node.outputs = [coded if n == name else n for n in node.outputs]
-        graph.add(Tensor(name, tensor.shape, DType.FLOAT32))
-        graph.nodes.append(Node("Dequantize", [coded], [name], name=f"{name}_dequantize"))
-
-
-class _Groups:
-    """Tensors that must have one scale (union-find by name)."""
-
-    def __init__(self) -> None:
-        self.parent: dict[str, str] = {}
-
-    def find(self, name: str) -> str:
-        root = name
-        while self.parent.get(root, root) != root:
-            root = self.parent[root]
-        return root
-
-    def join(self, names: Iterable[str]) -> None:
-        """The tensor that comes first in the graph is the one whose scale the others take."""
-        roots = [self.find(name) for name in names]
-        for root in roots[1:]:
-            self.parent[root] = roots[0]
-
-
-def _given(tensor: Tensor) -> tuple[float, int] | None:
-    """The scale that the model itself gives to an int8 activation (a quantised ONNX model), as (scale, zero point)."""
-    if tensor.dtype is not DType.INT8 or tensor.constant or tensor.scale is None:
-        return None
-    return float(tensor.scale[0]), tensor.zero_point
-
-
-def _separate_fixed(graph: Graph, forms: dict[int, Quantisation]) -> dict[str, tuple[float, int]]:
-    """Put a table between a tensor of fixed scale and an operator that would impose another one (Softmax into Concat).
-
-    Returns:
-        The scale of every tensor that has a fixed one.
-    """
-    fixed = {t.name: given for t in graph.activations() if (given := _given(t)) is not None}
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        form = forms.get(id(node))
-        if form is not None and form.scales is Scales.FIXED:
-            fixed.update(dict.fromkeys(node.outputs, form.fixed))
-        if form is not None and form.scales is Scales.SAME:
-            positions = [p for p in form.data if p < len(node.inputs) and node.inputs[p]]
-            found = [fixed.get(node.inputs[p]) for p in positions]
-            wanted = fixed.get(node.outputs[0]) or (found[0] if len(set(found)) == 1 else None)
-            for p, preset in zip(positions, found, strict=True):
-                if preset is not None and preset != wanted:
-                    source = graph.tensors[node.inputs[p]]
-                    name = graph.add(Tensor(graph.fresh(f"{source.name}_rescaled"), source.shape, source.dtype))
-                    nodes.append(Node("Unary", [source.name], [name], {"kind": 0}, name=f"{source.name}_rescale"))
-                    node.inputs[p] = name
-            if wanted is not None:
-                fixed.update(dict.fromkeys((*(node.inputs[p] for p in positions), *node.outputs), wanted))
-        nodes.append(node)
-    graph.nodes = nodes
-    return fixed
-
-
-def _share_scales(graph: Graph, forms: dict[int, Quantisation]) -> None:
-    """Note in each int8 activation whose scale it takes, and which scales are given by the operator."""
-    fixed = _separate_fixed(graph, forms)
-    groups = _Groups()
-    for node in graph.nodes:
-        form = forms.get(id(node))
-        if form is not None and form.scales is Scales.SAME:
-            groups.join([*(node.inputs[p] for p in form.data if p < len(node.inputs) and node.inputs[p]), *node.outputs])
-    for name, given in fixed.items():
-        graph.tensors[groups.find(name)].preset = given
-    for tensor in graph.activations():
-        tensor.scale, tensor.zero_point = None, 0
-        root = groups.find(tensor.name)
-        if root != tensor.name:
-            tensor.share = root
-    _take_presets(graph)
-
-
-def _covering(low: float, high: float, dtype: DType) -> tuple[float, int]:
-    """Scale and zero point of codes that reach from ``low`` to ``high`` and have a code for zero."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    if dtype is DType.INT16:
-        return float(np.float32(max(-low, high) / 32767)) or 1.0, 0
-    scale = float(np.float32((high - low) / 255)) or 1.0
-    return scale, round(-128 - low / scale)
-
-
-def _take_presets(graph: Graph) -> None:
-    """When every scale is given, there is nothing to calibrate: the tensors have their scales at once."""
-    coded = [t for t in graph.activations() if t.dtype in _TYPES.values()]
-    given = {t.name: graph.tensors[t.share or t.name].preset for t in coded}
-    for node in graph.nodes:  # a constant operand has its own range
-        source = graph.tensors[node.inputs[0]] if node.op == "Quantize" else None
-        if source is not None and source.data is not None and given[node.outputs[0]] is None:
-            given[node.outputs[0]] = _covering(float(source.data.min()), float(source.data.max()), graph.tensors[node.outputs[0]].dtype)
-    if None in given.values():
-        return
-    for tensor in coded:
-        preset = given[tensor.name]
-        assert preset is not None
-        tensor.scale, tensor.zero_point = np.array([preset[0]], np.float32), preset[1]
-        tensor.share, tensor.preset = "", None
-
-
 def _take_codes(graph: Graph, node: Node, as_float: bool) -> None:
     """Weights that the model itself stores in int8 keep their codes, or become the numbers that these stand for."""
     position = WEIGHTS_INPUT[node.op]
@@ -588,7 +406,7 @@ def apply(graph: Graph, scheme: Scheme) -> list[Decision]:
         return decisions
     forms = _forms(graph, [d.domain for d in decisions])
     nodes = list(graph.nodes)
-    types = [_TYPES.get(d.domain) for d in decisions]
+    types = [CODE_TYPES.get(d.domain) for d in decisions]
     for node, decision in zip(nodes, decisions, strict=True):
         if node.op == "Gather" and decision.domain == "weight":
             quantise_table(graph, node)
@@ -602,8 +420,8 @@ def apply(graph: Graph, scheme: Scheme) -> list[Decision]:
             node.params["dynamic"] = True
     if any(types):
         by_node = {id(node): form for node, form, chosen in zip(nodes, forms, types, strict=True) if chosen}
-        _insert_borders(graph, types, forms, scheme.io)
-        _share_scales(graph, by_node)
+        insert_borders(graph, types, forms, scheme.io)
+        share_scales(graph, by_node)
     graph.prune()
     graph.check()
     return decisions
