@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ import numpy as np
 
 from .network import Network
 
-__all__ = ["Contestant", "Run", "Unusable", "contestants"]
+__all__ = ["Contestant", "OnnxContestant", "Run", "Unusable", "contestants"]
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[Array], Any]
@@ -22,7 +23,7 @@ class Unusable(Exception):  # noqa: N818  (a row of the table, not a failure of 
     """This contestant cannot take part with this network; the text is the reason that the table gives."""
 
 
-class Contestant:
+class Contestant(ABC):
     """A runtime in one numeric form. Subclasses say how a network gets there, and how it is run."""
 
     name: ClassVar[str] = ""
@@ -55,21 +56,32 @@ class Contestant:
         """Size of what is loaded."""
         return self.path(network).stat().st_size
 
+    @abstractmethod
     def prepare(self, network: Network, samples: int) -> None:
         """Make the file, calibrated on so many samples. May raise anything; the table gives the text."""
-        raise NotImplementedError
 
     def prepare_source(self, network: Network) -> str | None:
         """Make what a quantiser starts from, where that is not the ONNX model itself; why it cannot be made, or None."""
         return None
 
+    @abstractmethod
     def load(self, network: Network, threads: int) -> Run:
         """Load the file; the result takes the network's input and gives its first output."""
-        raise NotImplementedError
 
     def unpack(self, run: Run, x: Array) -> tuple[Run, Array]:
         """What is timed: a call and its argument, where that is not ``run(x)`` (an int8 model that takes codes)."""
         return run, x
+
+
+class OnnxContestant(Contestant):
+    """One that reads the ONNX model itself in float32; its int8 form is a file that `prepare` makes."""
+
+    def path(self, network: Network) -> Path:
+        """The model, or the int8 file."""
+        return super().path(network) if self.int8 else network.path
+
+    def prepare(self, network: Network, samples: int) -> None:
+        """Nothing to make in float32."""
 
 
 def contestants() -> dict[str, Contestant]:

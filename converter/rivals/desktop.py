@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
-from .contestant import Array, Contestant, Run
+from .contestant import Array, Contestant, OnnxContestant, Run
 from .network import Network
 
 __all__ = ["contestants"]
@@ -45,18 +44,12 @@ class Edge8Int8(Edge8Float):
     name, int8, mode = "edge8 int8", True, "full"
 
 
-class OrtFloat(Contestant):
+class OrtFloat(OnnxContestant):
     """onnxruntime on the model as it is."""
 
     name, runtime, modules, packages = "onnxruntime fp32", "onnxruntime", ("onnxruntime",), "onnxruntime"
     in_float = False
     """Compute QuantizeLinear and DequantizeLinear in float as they stand: what the quantiser decided, without saturation."""
-
-    def path(self, network: Network) -> Path:
-        return super().path(network) if self.int8 else network.path
-
-    def prepare(self, network: Network, samples: int) -> None:
-        pass
 
     def load(self, network: Network, threads: int) -> Run:
         import onnxruntime
@@ -102,18 +95,12 @@ class OrtSigned(OrtInt8):
     name, activations = "onnxruntime s8s8", "QInt8"
 
 
-class OpenVinoFloat(Contestant):
+class OpenVinoFloat(OnnxContestant):
     """OpenVINO on the model as it is, in float32."""
 
     name, runtime, modules, packages = "openvino fp32", "openvino", ("openvino",), "openvino"
     in_float = False
     """Compute FakeQuantize in float as it stands."""
-
-    def path(self, network: Network) -> Path:
-        return super().path(network) if self.int8 else network.path
-
-    def prepare(self, network: Network, samples: int) -> None:
-        pass
 
     def load(self, network: Network, threads: int) -> Run:
         import openvino
@@ -154,16 +141,10 @@ class OpenVinoInt8(OpenVinoFloat):
         openvino.save_model(made, str(self.path(network)), compress_to_fp16=False)
 
 
-class TractFloat(Contestant):
+class TractFloat(OnnxContestant):
     """tract on the model as it is; it has one thread."""
 
     name, runtime, modules, packages = "tract fp32", "tract", ("tract",), "tract"
-
-    def path(self, network: Network) -> Path:
-        return network.path
-
-    def prepare(self, network: Network, samples: int) -> None:
-        pass
 
     def load(self, network: Network, threads: int) -> Run:
         import tract
