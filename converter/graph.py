@@ -157,12 +157,6 @@ class Graph:
                     users[name].append(node)
         return users
 
-    def replace_uses(self, old: str, new: str) -> None:
-        """Let every reader of ``old``, and the graph's outputs, read ``new``."""
-        for node in self.nodes:
-            node.inputs = [new if name == old else name for name in node.inputs]
-        self.outputs = [new if name == old else name for name in self.outputs]
-
     def rename(self, old: str, new: str) -> None:
         """Give a tensor another name, which must be free, everywhere."""
         if new in self.tensors:

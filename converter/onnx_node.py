@@ -151,10 +151,6 @@ class NodeImport:
             self.fail(f"input {i} is missing")
         return self.state.names[self.node.input[i]]
 
-    def optional(self, i: int) -> str:
-        """Graph tensor of input ``i``, or ``""``."""
-        return self.input(i) if self.has_input(i) else ""
-
     def raw_type(self, i: int) -> str:
         """numpy name of input ``i``'s element type in the model, before it was widened."""
         name = self.node.input[i]

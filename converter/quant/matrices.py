@@ -14,7 +14,7 @@ import numpy as np
 from ..graph import Node
 from ..window import taps, window_of
 
-__all__ = ["depth_of", "from_matrix", "input_rows", "per_channel", "to_matrix"]
+__all__ = ["depth_of", "from_matrix", "input_rows", "per_channel", "positions_of", "to_matrix"]
 
 Array = np.ndarray[Any, Any]
 

@@ -19,7 +19,7 @@ from ..targets.cpu_lite import write
 from .matrices import depth_of, input_rows, positions_of
 from .weights import WEIGHTS_INPUT
 
-__all__ = ["InputStatistics", "Statistics", "chosen_positions", "gather", "linear_nodes", "residual_name"]
+__all__ = ["InputStatistics", "Statistics", "gather", "linear_nodes"]
 
 Array = np.ndarray[Any, Any]
 
@@ -27,7 +27,6 @@ Array = np.ndarray[Any, Any]
 # channels per block of so many: correlations between blocks are then taken as zero.
 MOMENT_LIMIT = 1280
 BLOCK = 512
-RESIDUAL_INPUT = 4
 
 
 @dataclass
@@ -37,14 +36,12 @@ class InputStatistics:
     Attributes:
         rows: positions seen.
         total: sum ``[groups, K]``, float64.
-        means: mean per sample ``[groups, K]``.
         moments: sums of products per block of inputs: ``(begin, [groups, k, k])`` for inputs ``begin .. begin + k``, float64.
     """
 
     rows: int
     total: Array
     moments: list[tuple[int, Array]]
-    means: list[Array] = field(default_factory=list)
 
     @property
     def mean(self) -> Array:
@@ -64,13 +61,11 @@ class Statistics:
 
     Attributes:
         inputs: one per node of `linear_nodes`, in order.
-        residuals: mean per channel ``[samples, C]`` of these nodes' residual inputs, None where they have none.
         extremes: smallest and largest value per channel (last axis) ``[2, C]`` of the activations asked for, by tensor name.
         samples: how many runs.
     """
 
     inputs: list[InputStatistics] = field(default_factory=list)
-    residuals: list[Array | None] = field(default_factory=list)
     extremes: dict[str, Array] = field(default_factory=dict)
     samples: int = 0
 
@@ -93,16 +88,11 @@ def linear_nodes(graph: Graph) -> list[Node]:
     return [n for n in graph.nodes if n.op in WEIGHTS_INPUT and graph.tensors[n.inputs[WEIGHTS_INPUT[n.op]]].constant]
 
 
-def chosen_positions(number: int, sample: int, positions: int, take: int) -> Array:
+def _chosen_positions(number: int, sample: int, positions: int, take: int) -> Array:
     """Output positions of a node (its number in `linear_nodes`) that a sample contributes: all, or ``take`` scattered ones."""
     if take >= positions:
         return np.arange(positions)
     return np.random.default_rng((number, sample)).choice(positions, take, replace=False)
-
-
-def residual_name(node: Node) -> str:
-    """The activation that the node adds to its products, or the empty string."""
-    return node.inputs[RESIDUAL_INPUT] if node.op in ("Conv2D", "FullyConnected") and len(node.inputs) > RESIDUAL_INPUT else ""
 
 
 class _Watch:
@@ -116,20 +106,15 @@ class _Watch:
         self.take = rows_per_sample
         ranges = _blocks(kernel, depth, moments)
         self.sums = InputStatistics(0, np.zeros((groups, kernel * depth)), [(b, np.zeros((groups, e - b, e - b))) for b, e in ranges])
-        self.residual: list[Array] = []
 
-    def add(self, x: Array, residual: Array | None, sample: int) -> None:
+    def add(self, x: Array, sample: int) -> None:
         """Take the chosen positions of a run."""
-        rows = input_rows(self.node, x, self.shape, chosen_positions(self.number, sample, self.positions, self.take))
+        rows = input_rows(self.node, x, self.shape, _chosen_positions(self.number, sample, self.positions, self.take))
         self.sums.rows += rows.shape[1]
-        added = rows.sum(axis=1, dtype=np.float64)
-        self.sums.total += added
-        self.sums.means.append(added / rows.shape[1])
+        self.sums.total += rows.sum(axis=1, dtype=np.float64)
         for begin, products in self.sums.moments:
             part = rows[:, :, begin : begin + products.shape[1]]
             products += np.matmul(part.transpose(0, 2, 1), part)
-        if residual is not None:
-            self.residual.append(residual.reshape(-1, residual.shape[-1]).mean(axis=0, dtype=np.float64))
 
 
 def gather(
@@ -165,9 +150,7 @@ def gather(
 
     def before(op: int) -> None:
         if op in by_op:
-            residual = residual_name(graph.nodes[op])
-            x = session.tensor(numbers[graph.nodes[op].inputs[0]])
-            by_op[op].add(x, session.tensor(numbers[residual]) if residual else None, result.samples)
+            by_op[op].add(session.tensor(numbers[graph.nodes[op].inputs[0]]), result.samples)
 
     def after(op: int) -> None:
         for name in made[op]:
@@ -182,6 +165,5 @@ def gather(
             session(dict(sample))
             result.samples += 1
     result.inputs = [w.sums for w in watches]
-    result.residuals = [np.stack(w.residual) if w.residual else None for w in watches]
     result.extremes = wanted
     return result
