@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The native kernel checks on emulated processors: every level equals the reference byte for byte.
 
-EDGE8_KERNEL_CASES sets the cases per kernel; the figure in docs/boards.md was made with 100000.
+EDGE8_KERNEL_CASES sets the cases per kernel. many_cases.py runs a million of each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.boards.emulated import LEVELS, Level, library, run_static
+from edge8.converter.devices import load_toolchain
+from tests.boards.emulated import LEVELS, Level, library, need, run_static
+from tests.boards.many_cases import Run, count_cases, runs
 from tests.native.program import link
 
 CASES = int(os.environ.get("EDGE8_KERNEL_CASES", "80"))
@@ -32,3 +34,19 @@ def test_kernels_equal_the_reference(level: Level) -> None:
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
     assert f"\n{level.level} " in result.stdout
     assert "FAIL" not in result.stdout
+
+
+@pytest.mark.parametrize("run", [run for run in runs() if run.processor], ids=str)
+def test_kernels_of_a_level_are_counted(run: Run) -> None:
+    """What `python -m tests.boards.many_cases` does a million times."""
+    need(load_toolchain(run.toolchain).emulator, "qemu-user-static")
+    [total] = count_cases(run, check_program(run.toolchain), 20)
+    assert min(total.values()) >= 20
+    assert any(name.startswith(("gemm", "conv")) for name in total)
+
+
+def test_an_absent_level_is_an_error() -> None:
+    run = Run("aarch64", "i8mm", "cortex-a53")
+    need(load_toolchain(run.toolchain).emulator, "qemu-user-static")
+    with pytest.raises(RuntimeError, match=r"aarch64 i8mm .*seed 1: .*skipped"):
+        list(count_cases(run, check_program(run.toolchain), 20))

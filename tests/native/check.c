@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * usage: check_kernels [--bench] [--cases N] [--seed N] [--level NAME] [--family NAME] [--slack N] [--own] [--small]
+ * usage: check_kernels [--bench] [--cases N] [--seed N] [--level NAME] [--family NAME] [--slack N] [--own] [--small] [--tally]
  * Runs every level that this CPU has, in ascending order; says which it lacks. Exit code 1 when a byte differs. --own checks of each
- * level only the kernels that differ from the level below, --small draws small sizes: both for very many cases. */
+ * level only the kernels that differ from the level below, --small draws small sizes: both for very many cases. --tally counts the
+ * comparisons of each kernel. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -131,10 +132,23 @@ void fill_floats(struct context *c, float *p, size_t count)
     for (size_t i = 0; i < count; i++) p[i] = draw_float(c);
 }
 
+static void count_kernel(struct context *c, const char *kernel)
+{
+    size_t i = 0, most = sizeof c->tally / sizeof c->tally[0];
+    while (i < most && c->tally[i].kernel && strcmp(c->tally[i].kernel, kernel) != 0) i++;
+    if (i == most) {
+        fprintf(stderr, "check: too many kernels for the tally\n");
+        exit(2);
+    }
+    c->tally[i].kernel = kernel;
+    c->tally[i].compared++;
+}
+
 void expect_same(struct context *c, const char *kernel, const void *expected, const void *got, size_t size, const char *what)
 {
     const uint8_t *a = expected, *b = got;
     c->compared++;
+    count_kernel(c, kernel);
     if (memcmp(a, b, size) == 0) return;
     size_t at = 0;
     while (a[at] == b[at]) at++;
@@ -224,6 +238,8 @@ static uint64_t run_level(int argc, char **argv, const struct e8_kernels *refere
                    (unsigned long long)(c.compared - before), (unsigned long long)c.failures);
         }
     }
+    for (size_t i = 0; option(argc, argv, "--tally", NULL) && c.tally[i].kernel; i++)
+        printf("  %-24s %10llu\n", c.tally[i].kernel, (unsigned long long)c.tally[i].compared);
     return c.failures;
 }
 

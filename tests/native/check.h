@@ -17,6 +17,12 @@
 /* What values an int8 buffer gets. */
 enum fill { FILL_RANDOM, FILL_LOW, FILL_HIGH, FILL_ENDS, FILL_ZERO, FILL_SMALL, FILL_COUNT };
 
+/* How often a kernel was compared. */
+struct tally {
+    const char *kernel;
+    uint64_t compared;
+};
+
 struct context {
     const struct e8_kernels *reference, *kernels; /* kernels: the level under test */
     const struct e8_kernels *below;               /* with --own: the level below it */
@@ -25,6 +31,7 @@ struct context {
     uint64_t cases; /* how many to run per kernel */
     uint64_t compared;
     uint64_t failures;
+    struct tally tally[64];
     /* For --bench: the core's clock, and what it can do in a cycle (0: unknown). A byte counts when it is read and when it is written. */
     double hertz, limit_s8, limit_f32, limit_bytes;
 };

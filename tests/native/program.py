@@ -6,6 +6,7 @@ To run it by hand, with ``--bench`` for rates beside limits: ``python tests/nati
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from edge8.converter.cross import build_library, choose_compiler
 from edge8.converter.devices import load_toolchain
 from edge8.converter.sources import sources_folder
 
-__all__ = ["FOLDER", "SANITIZERS", "build", "kernel_sources", "link"]
+__all__ = ["FOLDER", "SANITIZERS", "build", "build_avx512", "kernel_sources", "link"]
 
 FOLDER = Path(__file__).resolve().parent
 SANITIZERS = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
@@ -41,6 +42,14 @@ def build(toolchain: str, folder: Path) -> Path:
     """The program with the library as it is released."""
     compiler = choose_compiler(load_toolchain(toolchain), "gcc")
     return link([*compiler.command, *compiler.flags, "-O1"], [str(build_library(compiler, folder)), "-static"], folder / "check_kernels")
+
+
+def build_avx512(folder: Path, optimisation: str = "-O0") -> Path | None:
+    """The program for any x86-64 machine, its AVX-512 kernels made of SIMDe's functions; None where SIMDe is absent."""
+    probe = subprocess.run(["gcc", "-fsyntax-only", "-include", "simde/x86/avx512.h", "-xc", os.devnull], capture_output=True, check=False)
+    if probe.returncode:
+        return None
+    return link(["gcc", optimisation, "-Wno-psabi", "-DE8_EMULATE_AVX512"], kernel_sources(), folder / "check_avx512")
 
 
 def main() -> int:

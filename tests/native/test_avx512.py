@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edge8.converter.sources import sources_folder
-from tests.native.program import kernel_sources, link
+from tests.native.program import build_avx512
 
 if platform.machine() != "x86_64":
     pytest.skip("the kernels of another machine", allow_module_level=True)
@@ -27,10 +27,10 @@ KERNELS = sources_folder() / "src" / "kernels"
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """check_kernels with the AVX-512 kernels made of SIMDe's functions."""
-    probe = subprocess.run(["gcc", "-fsyntax-only", "-include", "simde/x86/avx512.h", "-xc", os.devnull], capture_output=True, check=False)
-    if probe.returncode:
+    program = build_avx512(tmp_path_factory.mktemp("emulated"))
+    if program is None:
         pytest.skip("SIMDe is absent (Debian: libsimde-dev)")
-    return link(["gcc", "-O0", "-DE8_EMULATE_AVX512"], kernel_sources(), tmp_path_factory.mktemp("emulated") / "check_kernels")
+    return program
 
 
 @pytest.mark.parametrize("family", ["gemm", "rows"])
