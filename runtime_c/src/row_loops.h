@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Loops over rows that several operators take as kernels: softmax, layer normalisation, the passes of a resize, and the
- * requantisation of accumulators per channel. The text is compiled once for the base architecture (reference_rows.c) and once for
+ * Loops over rows that several operators take as kernels: softmax, layer normalisation, pooling, the passes of a resize, and
+ * the requantisation of accumulators per channel. The text is compiled once for the base architecture (reference_rows.c) and once for
  * each level that gains from it, with E8_ROW_TARGET; only single operations are used, so all give the same bits. */
 #ifndef E8_ROW_LOOPS_H
 #define E8_ROW_LOOPS_H
@@ -15,7 +15,7 @@
 #define E8_ROW E8_ROW_TARGET static
 #define E8_ROW_INLINE E8_ROW_TARGET static inline __attribute__((always_inline))
 
-enum { LANES = 8 };
+enum { LANES = 8, POOL_LANES = 32 };
 
 /* Lanes are added pairwise: 0 + 4, 2 + 6, 1 + 5, 3 + 7. */
 E8_ROW_INLINE float lane_sum(const float *s)
@@ -197,6 +197,29 @@ E8_ROW void resize_rows_s8(const int32_t *a, const int32_t *b, int32_t w0, int32
     }
 }
 
+/* y[c] = the largest a[t][c], or with a divisor their sum / divisor, t ascending. */
+E8_ROW_INLINE void pool_lanes(const float *const *a, size_t taps, size_t c, size_t lanes, float divisor, float *y)
+{
+    float acc[POOL_LANES];
+    for (size_t k = 0; k < lanes; k++) acc[k] = divisor > 0.0f ? 0.0f : -__builtin_inff();
+    if (divisor > 0.0f) {
+        for (size_t t = 0; t < taps; t++)
+            for (size_t k = 0; k < lanes; k++) acc[k] += a[t][c + k];
+        for (size_t k = 0; k < lanes; k++) y[c + k] = acc[k] / divisor;
+        return;
+    }
+    for (size_t t = 0; t < taps; t++)
+        for (size_t k = 0; k < lanes; k++) acc[k] = a[t][c + k] > acc[k] ? a[t][c + k] : acc[k];
+    for (size_t k = 0; k < lanes; k++) y[c + k] = acc[k];
+}
+
+E8_ROW void pool_f32(const float *const *a, size_t taps, size_t count, float divisor, float *y)
+{
+    size_t c = 0;
+    for (; c + POOL_LANES <= count; c += POOL_LANES) pool_lanes(a, taps, c, POOL_LANES, divisor, y);
+    for (; c < count; c++) pool_lanes(a, taps, c, 1, divisor, y);
+}
+
 E8_ROW void row_kernels(struct e8_kernels *k)
 {
     k->softmax_f32 = E8_HAS(Softmax, E8_FORM_FLOAT | E8_FORM_INT16) ? softmax_f32 : NULL;
@@ -204,6 +227,7 @@ E8_ROW void row_kernels(struct e8_kernels *k)
     k->layer_norm_f32 = E8_HAS(LayerNorm, E8_FORM_FLOAT | E8_FORM_INT16) ? layer_norm_f32 : NULL;
     k->layer_norm_s8 = E8_HAS(LayerNorm, E8_FORM_INT8) ? layer_norm_s8 : NULL;
     k->requantise_channels = E8_HAS(ConvTranspose2D, E8_FORM_INT8) ? requantise_channels : NULL;
+    k->pool_f32 = E8_HAS(Pool2D, E8_FORM_FLOAT) ? pool_f32 : NULL;
     k->resize_columns_f32 = E8_HAS(Resize, E8_FORM_FLOAT | E8_FORM_INT16) ? resize_columns_f32 : NULL;
     k->resize_rows_f32 = E8_HAS(Resize, E8_FORM_FLOAT | E8_FORM_INT16) ? resize_rows_f32 : NULL;
     k->resize_columns_s8 = E8_HAS(Resize, E8_FORM_INT8) ? resize_columns_s8 : NULL;

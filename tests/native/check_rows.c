@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Kernels over rows: functions of one variable, softmax, layer normalisation, the two passes of a resize, requantisation per
- * channel. */
+ * Kernels over rows: functions of one variable, softmax, layer normalisation, pooling, the two passes of a resize,
+ * requantisation per channel. */
 #include "check.h"
 
 #include "schema_generated.h"
 
-enum { LONGEST = 700, MOST_TAPS = 4 };
+enum { LONGEST = 700, MOST_TAPS = 4, MOST_POSITIONS = 9 };
 
 /* Which NaN an invalid operation gives is the processor's business. */
 static void same_nan(float *p, size_t count)
@@ -214,6 +214,23 @@ static void check_resize_rows(struct context *c)
     release();
 }
 
+static void check_pool(struct context *c)
+{
+    size_t count = between(c, 1, 100), taps = between(c, 0, MOST_POSITIONS);
+    const float *rows[MOST_POSITIONS];
+    float *y[2] = {take(c, count * 4), take(c, count * 4)}, divisor = draw(c) >> 63 ? (float)between(c, 1, 9) : 0.0f;
+    for (size_t t = 0; t < taps; t++) {
+        float *row = take(c, count * 4);
+        fill_wild(c, row, count);
+        rows[t] = row;
+    }
+    for (int i = 0; i < 2; i++) (i ? c->kernels : c->reference)->pool_f32(rows, taps, count, divisor, y[i]);
+    char what[100];
+    snprintf(what, sizeof what, "taps %zu count %zu divisor %g", taps, count, (double)divisor);
+    expect_same_floats(c, "pool_f32", y[0], y[1], count, what);
+    release();
+}
+
 static void check(struct context *c)
 {
     for (uint64_t i = 0; i < c->cases; i++) {
@@ -222,6 +239,7 @@ static void check(struct context *c)
         if (WANTED(c, softmax_s8)) check_softmax_s8(c);
         if (WANTED(c, layer_norm_f32) || WANTED(c, layer_norm_s8)) check_layer_norm(c);
         if (WANTED(c, requantise_channels)) check_requantise_channels(c);
+        if (WANTED(c, pool_f32)) check_pool(c);
         if (WANTED(c, resize_columns_f32) || WANTED(c, resize_columns_s8)) check_resize_columns(c);
         if (WANTED(c, resize_rows_f32) || WANTED(c, resize_rows_s8)) check_resize_rows(c);
     }
@@ -234,7 +252,7 @@ struct bench {
     const struct e8_kernels *k;
     uint32_t kind;
     float *x, *y, *weight;
-    const float *rows[2];
+    const float *rows[2], *positions[MOST_POSITIONS];
     int8_t *a, *b, *table;
     int32_t *sums;
     uint16_t *falling;
@@ -255,6 +273,7 @@ CALL(softmax_s8, b->a, b->b, ATTENTION, b->falling, b->table)
 CALL(layer_norm_f32, b->x, b->y, MODEL, &b->norm)
 CALL(layer_norm_s8, b->a, b->b, MODEL, &b->norm)
 CALL(requantise_channels, b->sums, b->b, ROW, b->x, &b->row)
+CALL(pool_f32, b->positions, MOST_POSITIONS, MODEL, 0.0f, b->y)
 CALL(resize_columns_f32, b->x, b->y, &b->resize)
 CALL(resize_columns_s8, b->a, b->sums, &b->resize)
 CALL(resize_rows_f32, b->rows, b->weight, 2, b->y, ROW)
@@ -278,6 +297,7 @@ static void bench(struct context *c)
     for (uint32_t d = 0; d < 256; d++) b.falling[255 - d] = (uint16_t)(32768u >> (d / 20));
     b.norm.gamma = b.norm.beta = b.rows[0] = b.x;
     b.rows[1] = b.weight;
+    for (size_t i = 0; i < MOST_POSITIONS; i++) b.positions[i] = b.x + i * MODEL;
     b.resize = (struct e8_resize){.out = 32, .channels = 64, .taps = 2};
     draw_columns(c, &b.resize, 16);
     static const struct {
@@ -295,6 +315,7 @@ static void bench(struct context *c)
     report_rate(c, "layer_norm_f32 384", 8 * MODEL, "bytes", c->limit_bytes, time_call(call_layer_norm_f32, &b));
     report_rate(c, "layer_norm_s8 384", 2 * MODEL, "bytes", c->limit_bytes, time_call(call_layer_norm_s8, &b));
     report_rate(c, "requantise_channels", 9 * ROW, "bytes", c->limit_bytes, time_call(call_requantise_channels, &b));
+    report_rate(c, "pool_f32 9x384", 4 * 10 * MODEL, "bytes", c->limit_bytes, time_call(call_pool_f32, &b));
     report_rate(c, "resize_columns_f32 32x64", 12 * 32 * 64, "bytes", c->limit_bytes, time_call(call_resize_columns_f32, &b));
     report_rate(c, "resize_columns_s8 32x64", 6 * 32 * 64, "bytes", c->limit_bytes, time_call(call_resize_columns_s8, &b));
     report_rate(c, "resize_rows_f32", 12 * ROW, "bytes", c->limit_bytes, time_call(call_resize_rows_f32, &b));

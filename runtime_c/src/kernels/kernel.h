@@ -346,6 +346,8 @@ struct e8_kernels {
     void (*depthwise_s16)(const struct e8_depthwise_s16 *g);
     void (*finish_s16)(const double *sums, const int16_t *residual, int16_t *y, size_t count, const struct e8_requant_s16 *q);
     void (*requantise_channels)(const int32_t *x, int8_t *y, size_t count, const float *multiplier, const struct e8_requant_row *p);
+    /* y[c] = the largest of a[t][c] over taps (NaN does not count, none gives -inf), or with divisor > 0 their sum / divisor. */
+    void (*pool_f32)(const float *const *a, size_t taps, size_t count, float divisor, float *y);
     void (*resize_columns_f32)(const float *x, float *y, const struct e8_resize *p);
     void (*resize_rows_f32)(const float *const *rows, const float *w, size_t taps, float *y, size_t count);
     void (*resize_columns_s8)(const int8_t *x, int32_t *y, const struct e8_resize *p);

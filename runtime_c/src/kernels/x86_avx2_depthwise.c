@@ -184,7 +184,12 @@ AVX2_INLINE int32_t next_group(int32_t x, int32_t columns)
 /* Fewer outputs or channels than the vectors have. (Masked stores take dozens of cycles on some CPUs.) */
 AVX2 __attribute__((noinline)) static void store_part(const struct line *l, float *to, const float values[PIXELS][HALF])
 {
-    for (int32_t i = 0; i < PIXELS && i < l->columns; i++) memcpy(to + (size_t)i * l->stride, values[i], l->count * sizeof *to);
+    for (int32_t i = 0; i < PIXELS && i < l->columns; i++, to += l->stride) {
+        if (l->count == HALF) /* a copy of known length is one store */
+            memcpy(to, values[i], sizeof values[i]);
+        else
+            memcpy(to, values[i], l->count * sizeof *to);
+    }
 }
 
 AVX2_INLINE void store_pixels(const struct line *l, float *to, const __m256 v[PIXELS], bool int8)

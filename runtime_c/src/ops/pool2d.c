@@ -123,17 +123,12 @@ static size_t collect(const struct job *j, const uint8_t *image, int32_t oy, int
 static void pool_f32(const struct job *j, const float *const *taps, size_t count, float divisor, float *y)
 {
     size_t channels = (size_t)j->p.channels;
-    bool average = j->p.kind == PoolKind_AVERAGE;
-    for (size_t c = 0; c < channels; c++) y[c] = average ? 0.0f : -__builtin_inff();
-    for (size_t t = 0; t < count; t++) {
-        const float *x = taps[t];
-        if (average)
-            for (size_t c = 0; c < channels; c++) y[c] += x[c];
-        else
-            for (size_t c = 0; c < channels; c++) y[c] = x[c] > y[c] ? x[c] : y[c];
-    }
-    if (average && count > 0)
-        for (size_t c = 0; c < channels; c++) y[c] /= divisor;
+    if (j->p.kind == PoolKind_MAX)
+        j->run->kernels->pool_f32(taps, count, channels, 0.0f, y);
+    else if (count > 0)
+        j->run->kernels->pool_f32(taps, count, channels, divisor, y);
+    else
+        memset(y, 0, channels * sizeof *y);
 }
 
 static void pool_s8(const struct job *j, const int8_t *const *taps, size_t count, float divisor, int8_t *y, int32_t *sums)
