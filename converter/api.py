@@ -545,5 +545,6 @@ def _device_lines(name: str, model: Model) -> list[str]:
 
     device = load_device(name)
     work = model_work(model)
-    fit = check_fit(device, model_bytes=model.file_bytes, arena_bytes=model.arena_bytes(1), int8_weights=True)
+    arena = model.arena_bytes(1, least=device.kind == "mcu")
+    fit = check_fit(device, model_bytes=model.file_bytes, arena_bytes=arena, int8_weights=True)
     return [fit, str(predict(device, work)), *device_warnings(device, work)]

@@ -143,7 +143,7 @@ def add_firmware(folder: Path, build: Path, model: Any, path: Path, device: Devi
     script = write_link_script(folder, machine)
     for name in ("start.c", "start.h"):
         (folder / name).write_text(fill(f"bare/{name}", {}), encoding="utf-8")
-    arena = model.arena_bytes(1)
+    arena = model.arena_bytes(1, least=True)
     check_fit(device, model_bytes=model.file_bytes, arena_bytes=model.activation_bytes)
     firmware = folder / "firmware.elf"
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,22 +112,36 @@ def test_sessions_share_a_model_between_threads() -> None:
     assert wrong == []
 
 
-def test_arena_is_exactly_what_is_announced() -> None:
+def golden(name: str) -> bytes:
+    return (Path(__file__).parent / "golden" / "v1" / f"{name}.e8").read_bytes()
+
+
+@pytest.mark.parametrize("data", [two_inputs(), golden("conv2d.full"), golden("depthwise_conv2d.full")], ids=["plain", "conv", "depthwise"])
+def test_arena_is_exactly_what_is_announced(data: bytes) -> None:
     from edge8._library import ffi, lib
 
-    model = edge8.Model(two_inputs())
-    size = model.arena_bytes(1)
-    block = np.full(size + 192, 0xA5, np.uint8)
+    model = edge8.Model(data)
+    least, most = model.arena_bytes(1, least=True), model.arena_bytes(1)
+    block = np.full(most + 192, 0xA5, np.uint8)
     start = -block.ctypes.data % 64 + 64
     pointer = ffi.cast("void *", block.ctypes.data + start)
     session = ffi.new("e8_session *")
-    for less in range(0, size, 16):
+    for less in range(0, least, 16):
         assert lib.e8_session_init(session, model._model, pointer, less, 1) == 7
-    assert lib.e8_session_init(session, model._model, ffi.cast("void *", block.ctypes.data + start + 4), size, 1) == 7
-    assert lib.e8_session_init(session, model._model, pointer, size, 1) == 0
-    assert lib.e8_session_run(session) == 0
-    assert (block[:start] == 0xA5).all()
-    assert (block[start + size :] == 0xA5).all()
+    assert lib.e8_session_init(session, model._model, ffi.cast("void *", block.ctypes.data + start + 4), most, 1) == 7
+    for given in (least, max(least, most - 1), most):
+        block[:] = 0xA5
+        assert lib.e8_session_init(session, model._model, pointer, given, 1) == 0
+        assert lib.e8_session_run(session) == 0
+        assert (block[:start] == 0xA5).all()
+        assert (block[start + (most if given == most else least) :] == 0xA5).all()
+
+
+def test_operators_with_weights_keep_what_they_derive() -> None:
+    model = edge8.Model(golden("conv2d.full"))
+    channels = sum(math.prod(t.shape) for t in model.tensors if t.constant and t.dtype == np.int32)
+    kept = model.arena_bytes(1) - model.arena_bytes(1, least=True)
+    assert 12 * channels <= kept <= 12 * channels + 4096 * len(model.ops)
 
 
 def test_cpu_levels_give_the_same_bytes() -> None:

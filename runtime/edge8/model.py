@@ -221,35 +221,36 @@ class Model:
         """The file's stored CRC-32C."""
         return int(lib.e8_model_crc(self._model))
 
-    def arena_bytes(self, threads: int = 1) -> int:
-        """Bytes of memory that a session needs."""
-        return int(lib.e8_model_arena(self._model, threads))
+    def arena_bytes(self, threads: int = 1, *, least: bool = False) -> int:
+        """Bytes of memory that a session takes; ``least`` without what it keeps between runs (biases as codes, multipliers)."""
+        return int((lib.e8_model_arena_least if least else lib.e8_model_arena)(self._model, threads))
 
     @property
     def activation_bytes(self) -> int:
         """Bytes of the arena that activations take."""
         return int(lib.e8_model_activation_bytes(self._model))
 
-    def session(self, threads: int = 1) -> Session:
-        """A session that runs this model on so many threads."""
-        return Session(self, threads)
+    def session(self, threads: int = 1, *, least_memory: bool = False) -> Session:
+        """A session that runs this model on so many threads; with the least memory it derives biases and multipliers anew in each run."""
+        return Session(self, threads, least_memory=least_memory)
 
 
 class Session:
     """Memory and threads to run a model. Call it with arrays; one caller at a time."""
 
-    def __init__(self, model: Model, threads: int = 1) -> None:
+    def __init__(self, model: Model, threads: int = 1, *, least_memory: bool = False) -> None:
         """Allocate the arena.
 
         Args:
             model: an open model.
             threads: how many threads work on a run, at least 1.
+            least_memory: do without the memory for what is the same in every run, which each run then derives anew.
         """
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
         self.model = model
         self._session = ffi.new("e8_session *")
-        size = model.arena_bytes(threads)
+        size = model.arena_bytes(threads, least=least_memory)
         pointer, self._arena = aligned_block(size)
         self._check(lib.e8_session_init(self._session, model._model, pointer, size, threads))
         self._pool = Pool(threads) if threads > 1 else None

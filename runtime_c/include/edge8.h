@@ -180,13 +180,18 @@ E8_API int e8_model_dynamic_batch(const e8_model *model);
 E8_API uint32_t e8_model_crc(const e8_model *model);
 E8_API uint64_t e8_model_macs(const e8_model *model);
 
-/* Arena bytes that a session with so many threads (at least 1) needs on this CPU, or SIZE_MAX where so many threads need more than
+/* Arena bytes for a session with so many threads (at least 1) on this CPU, or SIZE_MAX where so many threads need more than
  * it can address; the activations alone are e8_model_activation_bytes. A model that cannot run here with one thread is not opened. */
 E8_API size_t e8_model_arena(const e8_model *model, uint32_t threads);
+
+/* The least that a session takes: without the memory in which it keeps, from the beginning, what operators derive from weights and
+ * scales (biases as codes, multipliers). With less than e8_model_arena each run derives it anew, to the same results. */
+E8_API size_t e8_model_arena_least(const e8_model *model, uint32_t threads);
 E8_API size_t e8_model_activation_bytes(const e8_model *model);
 
-/* Prepare a session in `arena`: `bytes` at least e8_model_arena(model, threads), 64-byte aligned. The arena is zeroed and
- * belongs to the session until it is forgotten. Without e8_session_parallel the work runs on the calling thread. */
+/* Prepare a session in `arena`: `bytes` should be e8_model_arena(model, threads) and must be at least e8_model_arena_least(model,
+ * threads), 64-byte aligned. So much of the arena is zeroed and belongs to the session until it is forgotten. Without e8_session_parallel
+ * the work runs on the calling thread. */
 E8_API e8_status e8_session_init(e8_session *session, const e8_model *model, void *arena, size_t bytes, uint32_t threads);
 
 /* Use a parallel-for; it is called with a count of at most the session's threads. NULL returns to the calling thread. */

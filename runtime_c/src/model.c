@@ -180,10 +180,9 @@ static e8_status find_calibration(struct model *m, e8_diag *diag)
 
 static e8_status verify_tensors(const struct model *m, e8_diag *diag)
 {
-    struct tensor t;
     const char *rule;
     for (uint32_t i = 0; i < m->tensors.count; i++)
-        if (!tensor_decode(m, i, &t, &rule)) return fail(diag, E8_ERR_FORMAT, rule, E8_ABSENT, i);
+        if (!tensor_is_sound(m, i, &rule)) return fail(diag, E8_ERR_FORMAT, rule, E8_ABSENT, i);
     return E8_OK;
 }
 
@@ -194,8 +193,8 @@ static bool constant_is_plain(const struct op_type *type, uint32_t i, const stru
     return packed || !t->constant || t->data.count == t->bytes;
 }
 
-/* Bytes of a session's arena; may exceed what this machine can address. */
-static uint64_t arena_bytes(const struct model *m, uint32_t threads)
+/* Bytes of a session's arena, less what its operators keep; may exceed what this machine can address. */
+static uint64_t least_bytes(const struct model *m, uint32_t threads)
 {
     uint64_t per_thread = size_align(m->scratch_thread, 64), shared = size_align(m->scratch_shared, 64);
     return size_add(size_align(m->activation_bytes, 64), size_add(shared, size_mul(per_thread, threads)));
@@ -226,9 +225,10 @@ static e8_status verify_op(struct model *m, uint32_t index, const e8_limits *lim
     if (status != E8_OK) return fail(diag, status, c.rule, index, c.tensor);
     m->scratch_shared = size_max(m->scratch_shared, size_add(c.scratch_shared, model_swap_bytes(swap_bytes)));
     m->scratch_thread = size_max(m->scratch_thread, c.scratch_thread);
+    m->kept = size_add(m->kept, size_align(c.kept, 64));
     m->macs = size_add(m->macs, c.macs);
     if (m->macs > limits->macs) return fail(diag, E8_ERR_LIMIT, "limit.macs", index, E8_ABSENT);
-    bool addressable = arena_bytes(m, 1) <= SIZE_MAX / 2;
+    bool addressable = least_bytes(m, 1) <= SIZE_MAX / 2;
     if (m->scratch_shared > limits->arena || m->scratch_thread > limits->arena || !addressable)
         return fail(diag, E8_ERR_LIMIT, "limit.arena", index, E8_ABSENT);
     return E8_OK;
@@ -296,9 +296,8 @@ e8_status e8_model_tensor(const e8_model *model, uint32_t index, e8_tensor *tens
 {
     const struct model *m = model_of(model);
     struct tensor t;
-    const char *rule;
     if (index >= m->tensors.count) return E8_ERR_ARGUMENT;
-    (void)tensor_decode(m, index, &t, &rule);
+    tensor_decode(m, index, &t);
     *tensor = (e8_tensor){
         .name = flat_string(flat_element_table(m->tensors, index), Tensor_name),
         .rank = (int32_t)t.rank,
@@ -393,8 +392,18 @@ size_t e8_model_activation_bytes(const e8_model *model)
     return (size_t)model_of(model)->activation_bytes;
 }
 
+static size_t addressable_bytes(uint64_t total)
+{
+    return total > SIZE_MAX / 2 ? SIZE_MAX : (size_t)total;
+}
+
 size_t e8_model_arena(const e8_model *model, uint32_t threads)
 {
-    uint64_t total = arena_bytes(model_of(model), threads ? threads : 1);
-    return total > SIZE_MAX / 2 ? SIZE_MAX : (size_t)total;
+    const struct model *m = model_of(model);
+    return addressable_bytes(size_add(least_bytes(m, threads ? threads : 1), size_add(model_places_bytes(m), m->kept)));
+}
+
+size_t e8_model_arena_least(const e8_model *model, uint32_t threads)
+{
+    return addressable_bytes(least_bytes(model_of(model), threads ? threads : 1));
 }

@@ -26,4 +26,10 @@ static inline uint64_t model_swap_bytes(uint64_t constant_bytes)
     return E8_BIG_ENDIAN ? constant_bytes : 0;
 }
 
+/* A session that keeps what its operators prepare begins that memory with the place of each operator's part. */
+static inline uint64_t model_places_bytes(const struct model *m)
+{
+    return m->kept ? size_align(size_mul(m->ops.count, sizeof(uint8_t *)), 64) : 0;
+}
+
 #endif

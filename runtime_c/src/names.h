@@ -21,6 +21,8 @@
 #define linear_check e8_i_linear_check
 #define linear_code_bounds e8_i_linear_code_bounds
 #define linear_decode e8_i_linear_decode
+#define linear_find_limits e8_i_linear_find_limits
+#define linear_keep e8_i_linear_keep
 #define linear_open e8_i_linear_open
 #define linear_prepare e8_i_linear_prepare
 #define linear_requant_at e8_i_linear_requant_at
@@ -43,6 +45,7 @@
 #define range_by_divergence e8_i_range_by_divergence
 #define real_to_codes e8_i_real_to_codes
 #define run_input e8_i_run_input
+#define run_locate e8_i_run_locate
 #define run_output e8_i_run_output
 #define run_parallel e8_i_run_parallel
 #define run_share e8_i_run_share
@@ -59,6 +62,7 @@
 #define tensor_dims8 e8_i_tensor_dims8
 #define tensor_is_float e8_i_tensor_is_float
 #define tensor_is_quantised e8_i_tensor_is_quantised
+#define tensor_is_sound e8_i_tensor_is_sound
 #define tensor_same_shape e8_i_tensor_same_shape
 #define transpose_block e8_i_transpose_block
 #define type_bytes e8_i_type_bytes

@@ -29,6 +29,7 @@ struct model {
     uint64_t activation_bytes; /* arena for activations, already multiplied by `widen` */
     uint64_t scratch_shared;   /* largest over the operators */
     uint64_t scratch_thread;   /* largest over the operators, per thread */
+    uint64_t kept;             /* what the operators keep, each aligned to 64 */
     uint64_t macs;
     uint32_t widen; /* 1, or the factor by which offsets grow while int8 activations are computed in float32 */
     uint32_t calibrated;
@@ -68,6 +69,7 @@ struct check {
     const char *rule;                        /* the broken rule */
     uint32_t tensor;                         /* the tensor that breaks it, or E8_ABSENT */
     uint64_t scratch_shared, scratch_thread; /* bytes that run needs; any alignment, the session aligns to 64 */
+    uint64_t kept;                           /* bytes that `keep` fills; any alignment */
     uint64_t macs;
 };
 
@@ -77,6 +79,7 @@ struct run {
     const struct e8_kernels *kernels;
     uint8_t *arena;
     uint8_t *shared;  /* scratch_shared bytes, 64-byte aligned */
+    uint8_t *kept;    /* what `keep` wrote, 64-byte aligned; NULL in a session that has no room for it */
     uint8_t *swapped; /* big-endian machines: constants in this machine's byte order, each 64-byte aligned; else NULL */
     uint8_t *thread;  /* scratch of task 0; task i has it at thread + i * thread_bytes */
     size_t thread_bytes;
@@ -88,6 +91,10 @@ struct run {
 struct op_type {
     e8_status (*check)(struct check *c);
     e8_status (*run)(const struct run *r);
+    /* NULL, or: write to r->kept what is the same in every run (biases, multipliers), and tell how many bytes: `kept` of the check.
+     * Called when a session begins, if it has room; the operator's inputs hold nothing yet, constants in the machine's byte order
+     * neither. `run` does without where r->kept is NULL. */
+    size_t (*keep)(const struct run *r);
     uint32_t in_place; /* bit i: the output may take the place of input i (same bytes, that input's last use) */
     uint32_t packed;   /* bit i: constant input i is not stored plainly; check must compare its data with the layout */
 };
@@ -120,8 +127,10 @@ E8_OPS(X)
         if (try_status != E8_OK) return try_status;                                                                                        \
     } while (0)
 
-/* Decode tensor `index` of a model; false (with the rule) when its description is not sound. Defined in tensor.c. */
-bool tensor_decode(const struct model *model, uint32_t index, struct tensor *t, const char **rule);
+/* False (with the rule) when the description of tensor `index` is not sound: asked once for each tensor, when a model is opened.
+ * Decode one that is. Defined in tensor.c. */
+bool tensor_is_sound(const struct model *model, uint32_t index, const char **rule);
+void tensor_decode(const struct model *model, uint32_t index, struct tensor *t);
 
 /* Input or output `i` of an operator. An absent optional input gives false and a zeroed tensor. In a check the address is NULL. */
 bool op_input(const struct op *op, uint32_t i, struct tensor *t);
@@ -135,9 +144,10 @@ static inline uint32_t op_outputs(const struct op *op)
     return op->outputs.count;
 }
 
-/* The same in a run, with addresses. */
+/* The same in a run, with addresses; run_locate adds that of input `i`, or of an output, to a decoded tensor. */
 bool run_input(const struct run *r, uint32_t i, struct tensor *t);
 void run_output(const struct run *r, uint32_t i, struct tensor *t);
+void run_locate(const struct run *r, uint32_t i, struct tensor *t);
 
 /* Checks that many operators share (check.c). */
 e8_status check_counts(struct check *c, uint32_t inputs_min, uint32_t inputs_max, uint32_t outputs);

@@ -46,16 +46,14 @@ static bool io_is_sound(const struct model *m, const char **rule, uint32_t *tens
         *tensor = flat_load32(m->inputs.bytes + 4 * (size_t)i);
         struct flat_vector earlier = {m->inputs.bytes, i};
         if (*tensor >= m->tensors.count || contains(earlier, *tensor)) return false;
-        (void)tensor_decode(m, *tensor, &t, rule);
-        *rule = "model.inputs";
+        tensor_decode(m, *tensor, &t);
         if (t.constant || t.first != 0) return false;
     }
     *rule = "model.outputs";
     for (uint32_t i = 0; i < m->outputs.count; i++) {
         *tensor = flat_load32(m->outputs.bytes + 4 * (size_t)i);
         if (*tensor >= m->tensors.count) return false;
-        (void)tensor_decode(m, *tensor, &t, rule);
-        *rule = "model.outputs";
+        tensor_decode(m, *tensor, &t);
         if (t.constant || t.last != m->ops.count || !is_written_before(m, &t, m->ops.count)) return false;
     }
     return true;
@@ -70,8 +68,7 @@ struct place {
 static bool place_of(const struct model *m, uint32_t index, struct place *p)
 {
     struct tensor t;
-    const char *rule;
-    (void)tensor_decode(m, index, &t, &rule);
+    tensor_decode(m, index, &t);
     if (t.constant) return false;
     *p = (struct place){.begin = t.offset, .end = size_add(t.offset, t.bytes), .first = t.first, .last = t.last, .index = index};
     return true;

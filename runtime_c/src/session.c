@@ -6,6 +6,7 @@ struct session {
     const struct model *model;
     const struct e8_kernels *kernels;
     uint8_t *arena, *shared, *thread;
+    uint8_t **kept; /* by operator; NULL without room for it */
     size_t thread_bytes;
     uint32_t threads;
     e8_parallel parallel;
@@ -24,11 +25,39 @@ static struct session *session_of(e8_session *session)
     return (struct session *)(void *)session->opaque;
 }
 
+static struct run run_of(const struct session *s, uint32_t index)
+{
+    return (struct run){
+        .op = model_op(s->model, index),
+        .kernels = s->kernels,
+        .arena = s->arena,
+        .shared = s->shared,
+        .kept = s->kept ? s->kept[index] : NULL,
+        .thread = s->thread,
+        .thread_bytes = s->thread_bytes,
+        .threads = s->threads,
+        .parallel = s->parallel,
+        .parallel_context = s->parallel_context,
+    };
+}
+
+/* The operators' parts lie behind their places, in order. */
+static void keep(const struct session *s, uint8_t *place)
+{
+    for (uint32_t i = 0; i < s->model->ops.count; i++) {
+        struct run r = run_of(s, i);
+        const struct op_type *type = model_op_type(r.op.kind);
+        if (!type->keep) continue;
+        s->kept[i] = r.kept = place;
+        place += (size_t)size_align(type->keep(&r), 64);
+    }
+}
+
 e8_status e8_session_init(e8_session *session, const e8_model *model, void *arena, size_t bytes, uint32_t threads)
 {
     if (!session || !model || !arena || threads == 0) return E8_ERR_ARGUMENT;
-    size_t needed = e8_model_arena(model, threads);
-    if (((uintptr_t)arena & 63u) || bytes < needed) return E8_ERR_ARENA;
+    size_t least = e8_model_arena_least(model, threads), most = e8_model_arena(model, threads);
+    if (((uintptr_t)arena & 63u) || bytes < least) return E8_ERR_ARENA;
     const struct model *m = model_of(model);
     uint8_t *base = arena;
     struct session s = {
@@ -40,7 +69,11 @@ e8_status e8_session_init(e8_session *session, const e8_model *model, void *aren
         .threads = threads,
     };
     s.thread = s.shared + size_align(m->scratch_shared, 64);
-    memset(arena, 0, needed);
+    memset(arena, 0, bytes < most ? least : most);
+    if (m->kept && bytes >= most) {
+        s.kept = (uint8_t **)(void *)(base + least);
+        keep(&s, base + least + model_places_bytes(m));
+    }
     memset(session, 0, sizeof *session);
     memcpy(session, &s, sizeof s);
     return E8_OK;
@@ -70,10 +103,9 @@ void *e8_session_data(e8_session *session, e8_io io, uint32_t index)
 {
     const struct session *s = session_of(session);
     struct tensor t;
-    const char *rule;
     struct flat_vector list = io == E8_INPUT ? s->model->inputs : s->model->outputs;
     if (index >= list.count) return NULL;
-    (void)tensor_decode(s->model, flat_load32(list.bytes + 4 * (size_t)index), &t, &rule);
+    tensor_decode(s->model, flat_load32(list.bytes + 4 * (size_t)index), &t);
     return s->arena + t.offset;
 }
 
@@ -81,9 +113,8 @@ const void *e8_session_tensor(const e8_session *session, uint32_t index)
 {
     const struct session *s = (const struct session *)(const void *)session->opaque;
     struct tensor t;
-    const char *rule;
     if (index >= s->model->tensors.count) return NULL;
-    (void)tensor_decode(s->model, index, &t, &rule);
+    tensor_decode(s->model, index, &t);
     return t.constant ? t.data.bytes : s->arena + t.offset;
 }
 
@@ -107,17 +138,7 @@ static size_t swap_constants(const struct op *op, uint8_t *place)
 
 static e8_status run_op(const struct session *s, uint32_t index)
 {
-    struct run r = {
-        .op = model_op(s->model, index),
-        .kernels = s->kernels,
-        .arena = s->arena,
-        .shared = s->shared,
-        .thread = s->thread,
-        .thread_bytes = s->thread_bytes,
-        .threads = s->threads,
-        .parallel = s->parallel,
-        .parallel_context = s->parallel_context,
-    };
+    struct run r = run_of(s, index);
     if (E8_BIG_ENDIAN) {
         r.swapped = s->shared;
         r.shared += swap_constants(&r.op, s->shared);

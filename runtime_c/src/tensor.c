@@ -12,96 +12,113 @@ size_t type_bytes(uint32_t type)
     return type < Type_COUNT ? width[type] : 0;
 }
 
-static bool decode_shape(struct flat_vector shape, struct tensor *t)
+void tensor_decode(const struct model *model, uint32_t index, struct tensor *t)
 {
-    if (shape.count > E8_MAX_RANK) return false;
+    const uint8_t *table = flat_element_table(model->tensors, index);
+    struct flat_vector shape = flat_vector_at(table, Tensor_shape);
+    memset(t, 0, sizeof *t);
+    t->index = index;
+    t->type = flat_byte(table, Tensor_type, 0);
     t->rank = shape.count;
     t->elements = 1;
     for (uint32_t i = 0; i < shape.count; i++) {
         t->dims[i] = flat_element_int(shape, i);
-        if (t->dims[i] < 1) return false;
-        t->elements = size_mul(t->elements, (uint64_t)t->dims[i]);
+        t->elements *= (uint64_t)t->dims[i];
     }
-    return t->elements <= INT32_MAX;
+    t->scales = flat_vector_at(table, Tensor_scale);
+    t->zero_point = flat_int(table, Tensor_zero_point, 0);
+    if (t->scales.count != 0) t->scale = flat_element_float(t->scales, 0);
+    t->data = flat_vector_at(table, Tensor_data);
+    t->constant = t->data.bytes != NULL;
+    if (t->constant) {
+        t->bits = flat_byte(table, Tensor_bits, 0);
+        t->group = flat_uint(table, Tensor_group, 0);
+        if (t->bits == 0) t->bits = 8 * (uint32_t)type_bytes(t->type);
+    } else {
+        t->offset = flat_ulong(table, Tensor_offset, 0) * model->widen;
+        t->first = flat_uint(table, Tensor_first, 0);
+        t->last = flat_uint(table, Tensor_last, 0);
+        if (t->scales.count != 0 && t->scale == 0.0f) t->type = Type_FLOAT32;
+    }
+    t->bytes = t->elements * type_bytes(t->type);
+}
+
+/* The product is at most INT32_MAX, so that byte counts cannot overflow. */
+static bool shape_is_sound(struct flat_vector shape)
+{
+    uint64_t elements = 1;
+    if (shape.count > E8_MAX_RANK) return false;
+    for (uint32_t i = 0; i < shape.count; i++) {
+        int32_t dim = flat_element_int(shape, i);
+        if (dim < 1) return false;
+        elements = size_mul(elements, (uint64_t)dim);
+    }
+    return elements <= INT32_MAX;
 }
 
 /* Scales are all positive and in range, or there is exactly one and it is 0 (an activation before calibration). */
-static bool decode_scales(const uint8_t *table, struct tensor *t, uint32_t stored)
+static bool scales_are_sound(const uint8_t *table, uint32_t type, bool constant)
 {
-    t->scales = flat_vector_at(table, Tensor_scale);
-    t->zero_point = flat_int(table, Tensor_zero_point, 0);
-    if (t->scales.count == 0) return t->zero_point == 0;
-    if (stored != Type_INT8 && stored != Type_INT16) return false;
+    struct flat_vector scales = flat_vector_at(table, Tensor_scale);
+    int32_t zero_point = flat_int(table, Tensor_zero_point, 0);
+    if (scales.count == 0) return zero_point == 0;
+    if (type != Type_INT8 && type != Type_INT16) return false;
     /* int16 is symmetric. */
-    int32_t most = stored == Type_INT8 ? 127 : 0;
-    if (t->zero_point > most || t->zero_point < (most ? -128 : 0)) return false;
-    t->scale = flat_element_float(t->scales, 0);
-    if (t->scales.count == 1 && t->scale == 0.0f) return !t->constant;
-    for (uint32_t i = 0; i < t->scales.count; i++) {
-        float scale = flat_element_float(t->scales, i);
+    int32_t most = type == Type_INT8 ? 127 : 0;
+    if (zero_point > most || zero_point < (most ? -128 : 0)) return false;
+    if (scales.count == 1 && flat_element_float(scales, 0) == 0.0f) return !constant;
+    for (uint32_t i = 0; i < scales.count; i++) {
+        float scale = flat_element_float(scales, i);
         if (!(scale >= SMALLEST_SCALE && scale <= LARGEST_SCALE)) return false;
     }
-    return t->constant || t->scales.count == 1;
+    return constant || scales.count == 1;
 }
 
-static bool decode_constant(const uint8_t *table, struct tensor *t)
+static bool constant_is_sound(const struct tensor *t)
 {
-    uint32_t width = (uint32_t)type_bytes(t->type);
-    t->bits = flat_byte(table, Tensor_bits, 0);
-    t->group = flat_uint(table, Tensor_group, 0);
-    if (t->bits == 0) t->bits = 8 * width;
-    if (t->bits > 16 && t->bits != 8 * width) return false;
-    t->bytes = size_mul(t->elements, width);
+    if (t->bits > 16 && t->bits != 8 * type_bytes(t->type)) return false;
     /* 64-byte alignment lets kernels use aligned loads on the mapped file. */
     return t->data.count > 0 && ((uintptr_t)t->data.bytes & 63u) == 0;
 }
 
-static bool decode_activation(const struct model *model, const uint8_t *table, struct tensor *t)
+static bool activation_is_sound(const struct model *model, const uint8_t *table, const struct tensor *t)
 {
-    t->offset = flat_ulong(table, Tensor_offset, 0);
-    t->first = flat_uint(table, Tensor_first, 0);
-    t->last = flat_uint(table, Tensor_last, 0);
-    if (t->offset > SIZE_CAP / 4 || (t->offset & 63u)) return false;
-    t->offset *= model->widen;
-    if (t->scales.count != 0 && t->scale == 0.0f) t->type = Type_FLOAT32;
-    t->bytes = size_mul(t->elements, type_bytes(t->type));
+    uint64_t offset = flat_ulong(table, Tensor_offset, 0);
+    if (offset > SIZE_CAP / 4 || (offset & 63u)) return false;
     return t->first <= t->last && t->last <= model->ops.count;
 }
 
-bool tensor_decode(const struct model *model, uint32_t index, struct tensor *t, const char **rule)
+bool tensor_is_sound(const struct model *model, uint32_t index, const char **rule)
 {
-    memset(t, 0, sizeof *t);
+    struct tensor t;
     const uint8_t *table = flat_element_table(model->tensors, index);
-    t->index = index;
-    t->type = flat_byte(table, Tensor_type, 0);
-    t->data = flat_vector_at(table, Tensor_data);
-    t->constant = flat_field_at(table, Tensor_data) != NULL;
+    uint32_t type = flat_byte(table, Tensor_type, 0);
+    bool constant = flat_field_at(table, Tensor_data) != NULL;
     *rule = "tensor.type";
-    if (t->type >= Type_COUNT) return false;
+    if (type >= Type_COUNT) return false;
     *rule = "tensor.shape";
-    if (!decode_shape(flat_vector_at(table, Tensor_shape), t)) return false;
+    if (!shape_is_sound(flat_vector_at(table, Tensor_shape))) return false;
     *rule = "tensor.scale";
-    if (!decode_scales(table, t, t->type)) return false;
-    *rule = t->constant ? "tensor.data" : "tensor.place";
-    return t->constant ? decode_constant(table, t) : decode_activation(model, table, t);
+    if (!scales_are_sound(table, type, constant)) return false;
+    *rule = constant ? "tensor.data" : "tensor.place";
+    tensor_decode(model, index, &t);
+    return constant ? constant_is_sound(&t) : activation_is_sound(model, table, &t);
 }
 
 bool op_input(const struct op *op, uint32_t i, struct tensor *t)
 {
-    const char *rule;
     uint32_t index = i < op->inputs.count ? flat_load32(op->inputs.bytes + 4 * (size_t)i) : E8_ABSENT;
     if (index == E8_ABSENT) {
         memset(t, 0, sizeof *t);
         return false;
     }
-    (void)tensor_decode(op->model, index, t, &rule);
+    tensor_decode(op->model, index, t);
     return true;
 }
 
 void op_output(const struct op *op, uint32_t i, struct tensor *t)
 {
-    const char *rule;
-    (void)tensor_decode(op->model, flat_load32(op->outputs.bytes + 4 * (size_t)i), t, &rule);
+    tensor_decode(op->model, flat_load32(op->outputs.bytes + 4 * (size_t)i), t);
 }
 
 /* Where session.c leaves the swapped copy of constant input `i`: after those of the constants before it. */
@@ -114,21 +131,26 @@ static uint8_t *swapped_address(const struct run *r, uint32_t i)
     return r->swapped + offset;
 }
 
-bool run_input(const struct run *r, uint32_t i, struct tensor *t)
+void run_locate(const struct run *r, uint32_t i, struct tensor *t)
 {
-    if (!op_input(&r->op, i, t)) return false;
     /* Constants are read-only; operators never write through an input's address. */
     if (!t->constant)
         t->address = r->arena + t->offset;
     else
         t->address = r->swapped ? swapped_address(r, i) : (void *)(uintptr_t)t->data.bytes;
+}
+
+bool run_input(const struct run *r, uint32_t i, struct tensor *t)
+{
+    if (!op_input(&r->op, i, t)) return false;
+    run_locate(r, i, t);
     return true;
 }
 
 void run_output(const struct run *r, uint32_t i, struct tensor *t)
 {
     op_output(&r->op, i, t);
-    t->address = r->arena + t->offset;
+    run_locate(r, i, t);
 }
 
 bool tensor_is_quantised(const struct tensor *t)

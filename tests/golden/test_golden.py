@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of every released format open forever and give the same bytes, on every CPU level and number of threads."""
+"""Files of every released format open forever and give the same bytes: on every CPU level, for any number of threads and memory."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ def test_golden_file_gives_the_same_bytes(path: Path) -> None:
     try:
         for count in range(len(names) + 1):
             edge8.cpu.restrict(names[:count])
-            for threads in (1, 2):
-                np.testing.assert_array_equal(model.session(threads)(x), expected, err_msg=f"{names[:count]}, {threads} threads")
+            for threads, least in ((1, False), (2, False), (1, True)):
+                session = model.session(threads, least_memory=least)
+                for run in range(2):
+                    message = f"{names[:count]}, {threads} threads, least memory {least}, run {run}"
+                    np.testing.assert_array_equal(session(x), expected, err_msg=message)
     finally:
         edge8.cpu.restrict(None)
 

@@ -8,7 +8,7 @@
 #include "model_data.h"
 #include "start.h"
 
-/* Enough for this model on this CPU; e8_model_arena tells the exact number, printed below. */
+/* Enough for this model on this CPU; e8_model_arena_least tells the exact number, printed below. */
 static alignas(64) uint8_t arena[@ARENA_BYTES@];
 
 static int fail(const char *what, e8_status status)
@@ -37,7 +37,7 @@ int main(void)
     (void)e8_model_io(&model, E8_OUTPUT, 0, &output);
     const void *scores = e8_session_data(&session, E8_OUTPUT, 0);
     print_text("arena ");
-    print_number((uint32_t)e8_model_arena(&model, 1), 10, 0);
+    print_number((uint32_t)e8_model_arena_least(&model, 1), 10, 0);
     print_text(" bytes, stack ");
     print_number(stack_used(), 10, 0);
     print_text(" bytes, output ");

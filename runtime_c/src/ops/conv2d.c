@@ -119,25 +119,32 @@ static e8_status check(struct check *c)
     set_sizes(&v.l, group);
     TRY(linear_check(c, &v.l, false));
     set_rows(&v, &c->op);
-    c->scratch_shared = linear_scratch_layout(&v.l, v.rows.segment, 0).total;
+    struct linear_scratch s = linear_scratch_layout(&v.l, v.rows.segment, 0);
+    c->scratch_shared = s.total;
+    c->kept = s.total;
     c->scratch_thread = size_max(linear_thread_bytes(&v.rows), picture_bytes(&v));
     c->macs = size_mul(v.l.y.elements, v.l.depth);
     return E8_OK;
 }
 
+static struct linear_scratch open_conv(const struct run *r, struct conv *v)
+{
+    linear_open(r, &v->l);
+    set_sizes(&v->l, flat_int(r->op.params, Conv2D_group, 1));
+    set_rows(v, &r->op);
+    v->rows.run = r;
+    return linear_scratch_layout(&v->l, v->rows.segment, 0);
+}
+
 static e8_status run(const struct run *r)
 {
     struct conv v;
-    linear_open(r, &v.l);
-    set_sizes(&v.l, flat_int(r->op.params, Conv2D_group, 1));
-    set_rows(&v, &r->op);
-    struct linear_scratch s = linear_scratch_layout(&v.l, v.rows.segment, 0);
-    v.rows.run = r;
-    v.rows.zeros = r->shared + s.zeros;
-    v.rows.bias = (const float *)(const void *)(r->shared + s.bias);
-    v.rows.scale = (const float *)(const void *)(r->shared + s.scale);
-    v.rows.limits = r->shared + s.limits;
-    linear_prepare(&v.l, &s, r->shared, &v.rows.q);
+    struct linear_scratch s = open_conv(r, &v);
+    uint8_t *arrays = linear_prepare(r, &v.l, &s, &v.rows.q);
+    v.rows.zeros = arrays + s.zeros;
+    v.rows.bias = (const float *)(const void *)(arrays + s.bias);
+    v.rows.scale = (const float *)(const void *)(arrays + s.scale);
+    v.rows.limits = arrays + s.limits;
     if (by_picture(r, &v)) {
         v.rows.tasks = run_tasks(r, size_mul(v.l.y.elements, v.l.depth), (uint64_t)v.w.batch * (uint64_t)v.w.oh);
         run_parallel(r, lines_task, &v, v.rows.tasks);
@@ -147,4 +154,14 @@ static e8_status run(const struct run *r)
     return E8_OK;
 }
 
-const struct op_type e8_op_conv2d = {.check = check, .run = run, .in_place = 1u << LINEAR_RESIDUAL, .packed = 1u << LINEAR_WEIGHTS};
+static size_t keep(const struct run *r)
+{
+    struct conv v;
+    struct linear_scratch s = open_conv(r, &v);
+    v.rows.limits = r->kept + s.limits;
+    if (!by_picture(r, &v)) linear_find_limits(&v.rows);
+    return linear_keep(r, &v.l, &s);
+}
+
+const struct op_type e8_op_conv2d = {
+    .check = check, .run = run, .keep = keep, .in_place = 1u << LINEAR_RESIDUAL, .packed = 1u << LINEAR_WEIGHTS};

@@ -68,7 +68,9 @@ static e8_status check(struct check *c)
     c->tensor = d.l.w.index;
     SUPPORTED(c, "depthwise_conv2d.weights_group", d.l.w.scales.count <= d.l.channels);
     c->tensor = E8_ABSENT;
-    c->scratch_shared = linear_scratch_layout(&d.l, d.l.channels, d.extra).total;
+    struct linear_scratch s = linear_scratch_layout(&d.l, d.l.channels, d.extra);
+    c->scratch_shared = s.total;
+    c->kept = s.extra;
     c->scratch_thread = size_max(size_add(sums_at(&d), sums_bytes(&d)), E8_DEPTHWISE_SCRATCH);
     c->macs = size_mul(d.l.y.elements, d.taps);
     return E8_OK;
@@ -229,21 +231,26 @@ static void decode_weights(const struct linear *l, float *y)
     }
 }
 
+static struct linear_scratch open_depthwise(const struct run *r, struct depthwise *d)
+{
+    linear_open(r, &d->l);
+    set_sizes(d, &r->op);
+    return linear_scratch_layout(&d->l, d->l.channels, d->extra);
+}
+
 static e8_status run(const struct run *r)
 {
     struct depthwise d;
-    linear_open(r, &d.l);
-    set_sizes(&d, &r->op);
-    struct linear_scratch s = linear_scratch_layout(&d.l, d.l.channels, d.extra);
+    struct linear_scratch s = open_depthwise(r, &d);
     struct job job = {
         .run = r,
         .d = &d,
         .x = d.l.x.address,
         .w = linear_is(&d.l, LINEAR_FLOAT) ? d.l.w.address : (const void *)d.l.w.data.bytes,
-        .zeros = r->shared + s.zeros,
-        .bias = (const float *)(const void *)(r->shared + s.bias),
     };
-    linear_prepare(&d.l, &s, r->shared, &job.q);
+    uint8_t *arrays = linear_prepare(r, &d.l, &s, &job.q);
+    job.zeros = arrays + s.zeros;
+    job.bias = (const float *)(const void *)(arrays + s.bias);
     if (linear_is(&d.l, LINEAR_CODED)) {
         decode_weights(&d.l, (float *)(void *)(r->shared + s.extra));
         job.w = r->shared + s.extra;
@@ -259,4 +266,11 @@ static e8_status run(const struct run *r)
     return E8_OK;
 }
 
-const struct op_type e8_op_depthwise_conv2d = {.check = check, .run = run, .packed = 1u << LINEAR_WEIGHTS};
+static size_t keep(const struct run *r)
+{
+    struct depthwise d;
+    struct linear_scratch s = open_depthwise(r, &d);
+    return linear_keep(r, &d.l, &s);
+}
+
+const struct op_type e8_op_depthwise_conv2d = {.check = check, .run = run, .keep = keep, .packed = 1u << LINEAR_WEIGHTS};

@@ -56,7 +56,7 @@ static e8_status check(struct check *c)
     TRY(check_shapes(c, &l));
     set_sizes(&l);
     TRY(linear_check(c, &l, false));
-    c->scratch_shared = linear_scratch_layout(&l, 0, 0).total;
+    c->kept = c->scratch_shared = linear_scratch_layout(&l, 0, 0).total;
     struct linear_rows job = {.l = &l, .taps = 1, .segment = l.depth};
     c->scratch_thread = linear_is(&l, LINEAR_DYNAMIC) ? dynamic_parts(&l).total : linear_thread_bytes(&job);
     c->macs = size_mul(l.y.elements, l.depth);
@@ -176,44 +176,60 @@ static void dynamic_task(void *argument, uint32_t index)
         dynamic_tile(job, job->run->thread + index * job->run->thread_bytes, row, end - row < DYNAMIC_ROWS ? end - row : DYNAMIC_ROWS);
 }
 
-static void run_dynamic(const struct run *r, const struct linear *l, const struct linear_scratch *s, const struct e8_requant *q)
+static void run_dynamic(const struct run *r, const struct linear *l, const float *bias, const float *scale, const int32_t *weight_sum)
 {
     struct dynamic job = {
         .run = r,
         .l = l,
-        .bias = (const float *)(const void *)(r->shared + s->bias),
-        .scale = (const float *)(const void *)(r->shared + s->scale),
-        .weight_sum = q->weight_sum,
+        .bias = bias,
+        .scale = scale,
+        .weight_sum = weight_sum,
         .rows = (size_t)(l->x.elements / l->depth),
     };
     job.tasks = run_tasks(r, (uint64_t)job.rows * l->channels * l->depth, job.rows);
     run_parallel(r, dynamic_task, &job, job.tasks);
 }
 
+static struct linear_scratch open_rows(const struct run *r, struct linear *l, struct linear_rows *job)
+{
+    linear_open(r, l);
+    set_sizes(l);
+    *job = (struct linear_rows){
+        .run = r,
+        .l = l,
+        .rows = (size_t)(l->x.elements / l->depth),
+        .row_bytes = l->depth * type_bytes(l->x.type),
+        .taps = 1,
+        .segment = l->depth,
+    };
+    return linear_scratch_layout(l, 0, 0);
+}
+
 static e8_status run(const struct run *r)
 {
     struct linear l;
-    linear_open(r, &l);
-    set_sizes(&l);
-    struct linear_scratch s = linear_scratch_layout(&l, 0, 0);
-    struct linear_rows job = {
-        .run = r,
-        .l = &l,
-        .rows = (size_t)(l.x.elements / l.depth),
-        .row_bytes = l.depth * type_bytes(l.x.type),
-        .taps = 1,
-        .segment = l.depth,
-        .bias = (const float *)(const void *)(r->shared + s.bias),
-        .scale = (const float *)(const void *)(r->shared + s.scale),
-        .limits = r->shared + s.limits,
-    };
-    linear_prepare(&l, &s, r->shared, &job.q);
+    struct linear_rows job;
+    struct linear_scratch s = open_rows(r, &l, &job);
+    uint8_t *arrays = linear_prepare(r, &l, &s, &job.q);
+    job.bias = (const float *)(const void *)(arrays + s.bias);
+    job.scale = (const float *)(const void *)(arrays + s.scale);
+    job.limits = arrays + s.limits;
     if (linear_is(&l, LINEAR_DYNAMIC))
-        run_dynamic(r, &l, &s, &job.q.int8);
+        run_dynamic(r, &l, job.bias, job.scale, job.q.int8.weight_sum);
     else
         linear_run_rows(&job);
     return E8_OK;
 }
 
+static size_t keep(const struct run *r)
+{
+    struct linear l;
+    struct linear_rows job;
+    struct linear_scratch s = open_rows(r, &l, &job);
+    job.limits = r->kept + s.limits;
+    linear_find_limits(&job);
+    return linear_keep(r, &l, &s);
+}
+
 const struct op_type e8_op_fully_connected = {
-    .check = check, .run = run, .in_place = 1u << LINEAR_RESIDUAL, .packed = 1u << LINEAR_WEIGHTS};
+    .check = check, .run = run, .keep = keep, .in_place = 1u << LINEAR_RESIDUAL, .packed = 1u << LINEAR_WEIGHTS};

@@ -49,10 +49,10 @@ void linear_decode(const struct op *op, struct linear *l)
 void linear_open(const struct run *r, struct linear *l)
 {
     linear_decode(&r->op, l);
-    (void)run_input(r, LINEAR_X, &l->x);
-    (void)run_input(r, LINEAR_WEIGHTS, &l->w);
-    (void)run_input(r, LINEAR_RESIDUAL, &l->residual);
-    run_output(r, 0, &l->y);
+    run_locate(r, LINEAR_X, &l->x);
+    run_locate(r, LINEAR_WEIGHTS, &l->w);
+    run_locate(r, LINEAR_RESIDUAL, &l->residual);
+    run_locate(r, 0, &l->y);
 }
 
 /* Stored bytes of the weights in their packed layout. */
@@ -223,19 +223,32 @@ static void requant_int16(const struct linear *l, const struct linear_scratch *s
     };
 }
 
-void linear_prepare(const struct linear *l, const struct linear_scratch *s, uint8_t *shared, struct linear_requant *q)
+static void fill_arrays(const struct linear *l, const struct linear_scratch *s, uint8_t *base)
 {
     bool int8 = linear_is(l, LINEAR_INT8), int16 = linear_is(l, LINEAR_INT16);
     prepare_channel prepare = int8 ? prepare_int8 : int16 ? prepare_int16 : prepare_float;
-    memset(shared, 0, s->limits);
-    memset(shared + s->zeros, int8 ? l->x.zero_point : 0, s->extra - s->zeros);
+    memset(base, 0, s->limits);
+    memset(base + s->zeros, int8 ? l->x.zero_point : 0, s->extra - s->zeros);
     for (size_t g = 0; g < l->groups; g++)
-        for (size_t c = 0; c < l->channels; c++) prepare(l, s, shared, g * l->channels + c, g * l->padded + c);
+        for (size_t c = 0; c < l->channels; c++) prepare(l, s, base, g * l->channels + c, g * l->padded + c);
+}
+
+size_t linear_keep(const struct run *r, const struct linear *l, const struct linear_scratch *s)
+{
+    fill_arrays(l, s, r->kept);
+    return s->extra;
+}
+
+uint8_t *linear_prepare(const struct run *r, const struct linear *l, const struct linear_scratch *s, struct linear_requant *q)
+{
+    uint8_t *base = r->kept ? r->kept : r->shared;
+    if (!r->kept) fill_arrays(l, s, base);
     memset(q, 0, sizeof *q);
-    if (int16)
-        requant_int16(l, s, shared, &q->int16);
+    if (linear_is(l, LINEAR_INT16))
+        requant_int16(l, s, base, &q->int16);
     else
-        requant_int8(l, s, shared, &q->int8);
+        requant_int8(l, s, base, &q->int8);
+    return base;
 }
 
 struct e8_requant linear_requant_at(const struct e8_requant *q, size_t channel)
@@ -537,16 +550,20 @@ static void limits_task(void *argument, uint32_t index)
                                      job->limits + begin * E8_GEMM_LIMITS(l->depth));
 }
 
+void linear_find_limits(struct linear_rows *job)
+{
+    const struct linear *l = job->l;
+    uint64_t blocks = l->groups * (l->padded / E8_NR);
+    if (!wants_limits(job)) return;
+    job->tasks = run_tasks(job->run, blocks * l->depth * E8_NR, blocks);
+    run_parallel(job->run, limits_task, job, job->tasks);
+}
+
 void linear_run_rows(struct linear_rows *job)
 {
     const struct linear *l = job->l;
-    if (wants_limits(job)) {
-        uint64_t blocks = l->groups * (l->padded / E8_NR);
-        job->tasks = run_tasks(job->run, blocks * l->depth * E8_NR, blocks);
-        run_parallel(job->run, limits_task, job, job->tasks);
-    } else {
-        job->limits = NULL;
-    }
+    if (!job->run->kept) linear_find_limits(job);
+    if (!wants_limits(job)) job->limits = NULL;
     uint64_t work = (uint64_t)job->rows * l->groups * l->channels * l->depth;
     uint64_t units = blocks_of(job->rows) + blocks_of(l->channels);
     job->tasks = run_tasks(job->run, work, units);

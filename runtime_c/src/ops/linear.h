@@ -61,7 +61,8 @@ static inline bool linear_is_wide(const struct linear *l)
     return l->channels >= 128 && l->depth >= 512;
 }
 
-/* Offsets in the shared scratch; each a multiple of 64. They fit a size_t once `total` has passed the model's limits. */
+/* Offsets; each a multiple of 64. They fit a size_t once `total` has passed the model's limits. What lies before `extra` is the same in
+ * every run: a session keeps it, or it lies in the shared scratch. `extra` is always there. */
 struct linear_scratch {
     size_t init, multiplier, weight_sum, residual, bias, scale, limits, zeros, extra;
     uint64_t total;
@@ -85,8 +86,11 @@ struct linear_requant {
     struct e8_requant_s16 int16;
 };
 
-/* Fill them and leave the requantisation in q; that of channel c in int8 is linear_requant_at(&q->int8, c). */
-void linear_prepare(const struct linear *l, const struct linear_scratch *s, uint8_t *shared, struct linear_requant *q);
+/* Where the arrays of a run are, filled, with the requantisation in q; that of channel c in int8 is linear_requant_at(&q->int8, c). */
+uint8_t *linear_prepare(const struct run *r, const struct linear *l, const struct linear_scratch *s, struct linear_requant *q);
+
+/* Fill what a session keeps, except the limits; its bytes. */
+size_t linear_keep(const struct run *r, const struct linear *l, const struct linear_scratch *s);
 struct e8_requant linear_requant_at(const struct e8_requant *q, size_t channel);
 
 /* Codes of act_min and act_max on the output's scale. */
@@ -112,6 +116,8 @@ struct linear_rows {
 
 /* Thread scratch that linear_run_rows needs; `run`, `zeros` and what follows need not be set. */
 uint64_t linear_thread_bytes(const struct linear_rows *job);
+/* Fill the limits, which a session keeps with the other arrays. */
+void linear_find_limits(struct linear_rows *job);
 void linear_run_rows(struct linear_rows *job);
 
 #endif

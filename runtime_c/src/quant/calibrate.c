@@ -112,8 +112,7 @@ e8_status e8_calibration_init(e8_calibration *calibration, const e8_model *model
 static void observe(struct calibration *c, uint32_t tensor)
 {
     struct tensor t;
-    const char *rule;
-    (void)tensor_decode(model_of(c->model), tensor, &t, &rule);
+    tensor_decode(model_of(c->model), tensor, &t);
     e8_observer_add(&c->table[c->slots[tensor]], e8_session_tensor(c->session, tensor), (size_t)t.elements, c->scratch);
 }
 
