@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import subprocess
-import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,9 @@ import pytest
 from edge8.converter.cross import Compiler, build_library, choose_compiler, link_program
 from edge8.converter.devices import load_device, load_toolchain
 from edge8.converter.sources import sources_folder
+from tests.boards.builds import alone_in
 
-__all__ = ["LEVELS", "ROOT", "Level", "bare_library", "library", "need", "run_static", "runner"]
+__all__ = ["LEVELS", "ROOT", "Level", "bare_library", "library", "need", "program", "run_static", "runner"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -58,14 +58,6 @@ def need(program: str, package: str) -> str:
     return found
 
 
-def _folder(name: str) -> Path:
-    """A folder for a build. EDGE8_BOARD_BUILDS keeps builds between test runs."""
-    base = Path(os.environ.get("EDGE8_BOARD_BUILDS") or tempfile.mkdtemp(prefix="edge8-boards-"))
-    folder = base / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def _fresh(made: Path) -> bool:
     sources = [p for pattern in ("*.c", "*.h") for p in sources_folder().rglob(pattern)]
     return made.exists() and made.stat().st_mtime > max(p.stat().st_mtime for p in sources)
@@ -80,31 +72,46 @@ def _compiler(toolchain: str, flags: tuple[str, ...] = ()) -> Compiler:
 @functools.cache
 def library(toolchain: str) -> tuple[Compiler, Path]:
     """The compiler and libedge8.a of a toolchain, built once per test run."""
-    compiler = _compiler(toolchain)
-    folder = _folder(toolchain)
-    made = folder / "libedge8.a"
-    return compiler, made if _fresh(made) else build_library(compiler, folder)
-
-
-@functools.cache
-def runner(toolchain: str, name: str = "edge8-run") -> Path:
-    """A static program of a toolchain, edge8-run or edge8-calibrate, built once per test run."""
-    compiler, archive = library(toolchain)
-    return link_program(compiler, archive, archive.parent / name)
+    return _library(toolchain, _compiler(toolchain))
 
 
 @functools.cache
 def bare_library(device: str) -> tuple[Compiler, Path]:
     """The compiler and the whole libedge8.a of a microcontroller, built once per test run."""
     profile = load_device(device)
-    compiler = _compiler(profile.toolchain, profile.flags)
-    folder = _folder(device)
-    made = folder / "libedge8.a"
-    return compiler, made if _fresh(made) else build_library(compiler, folder)
+    return _library(device, _compiler(profile.toolchain, profile.flags))
 
 
-def run_static(level: Level, arguments: list[str | Path], program: Path | None = None) -> subprocess.CompletedProcess[str]:
+def _library(name: str, compiler: Compiler) -> tuple[Compiler, Path]:
+    with alone_in(name) as folder:
+        made = folder / "libedge8.a"
+        return compiler, made if _fresh(made) else build_library(compiler, folder)
+
+
+def program(toolchain: str, name: str, link: Callable[[Compiler, Path, Path], object]) -> Path:
+    """A program of a toolchain, linked once per test run.
+
+    Args:
+        toolchain: whose libedge8.a it is linked with.
+        name: of the program.
+        link: makes it from the compiler, the library and its own path.
+    """
+    compiler, archive = library(toolchain)
+    with alone_in(f"{toolchain}-{name}") as folder:
+        made = folder / name
+        if not (_fresh(made) and made.stat().st_mtime >= archive.stat().st_mtime):
+            link(compiler, archive, made)
+        return made
+
+
+@functools.cache
+def runner(toolchain: str, name: str = "edge8-run") -> Path:
+    """A static program of a toolchain, edge8-run or edge8-calibrate, built once per test run."""
+    return program(toolchain, name, link_program)
+
+
+def run_static(level: Level, arguments: list[str | Path], executable: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run edge8-run, or another static program, under the level's emulator."""
     emulator = need(load_toolchain(level.toolchain).emulator, "qemu-user-static")
-    command = [emulator, "-cpu", level.cpu, str(program or runner(level.toolchain)), *map(str, arguments)]
+    command = [emulator, "-cpu", level.cpu, str(executable or runner(level.toolchain)), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)

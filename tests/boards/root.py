@@ -7,16 +7,16 @@ Nothing needs privileges. No maintainer script runs, so BLAS's alternatives link
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.boards.builds import alone_in
 from tests.boards.emulated import ROOT, need
 
 __all__ = ["ARM64", "ARMHF", "PACKAGES", "PYTHON_PACKAGES", "Debian", "boot", "install_wheel", "make_root", "run_python"]
@@ -48,26 +48,22 @@ def make_root(debian: Debian, *packages: str) -> Path:
     Skips without network.
     """
     need("mmdebstrap", "mmdebstrap")
-    base = Path(os.environ.get("EDGE8_BOARD_BUILDS") or tempfile.mkdtemp(prefix="edge8-root-"))
-    folder = base / f"root-{debian.name}-{'-'.join(p[:20] for p in packages)}"
-    if (folder / "usr").is_dir():
-        return folder
-    base.mkdir(parents=True, exist_ok=True)
-    command = [
-        "mmdebstrap",
-        "--quiet",
-        "--variant=extract",
-        f"--arch={debian.name}",
-        f"--include={','.join(packages)}",
-        "bookworm",
-        str(folder),
-        *_mirror(),
-    ]
+    with alone_in(f"root-{debian.name}-{'-'.join(p[:20] for p in packages)}") as base:
+        made = base / "root"
+        if not made.is_dir():
+            _extract(debian, packages, base / "partial")
+            (base / "partial").rename(made)
+        return made
+
+
+def _extract(debian: Debian, packages: Sequence[str], folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    command = ["mmdebstrap", "--quiet", "--variant=extract", f"--arch={debian.name}", f"--include={','.join(packages)}"]
+    command += ["bookworm", str(folder), *_mirror()]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     if result.returncode != 0:
         shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"no Debian root: {result.stderr.strip()[-300:]}")
-    return folder
 
 
 def _mirror() -> list[str]:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from edge8.converter.cross import Compiler
 from edge8.converter.devices import load_toolchain
-from tests.boards.emulated import LEVELS, Level, library, need, run_static
+from tests.boards.emulated import LEVELS, Level, need, program, run_static
 from tests.boards.many_cases import Run, count_cases, runs
 from tests.native.program import link
 
@@ -22,8 +23,10 @@ CASES = int(os.environ.get("EDGE8_KERNEL_CASES", "80"))
 
 @functools.cache
 def check_program(toolchain: str) -> Path:
-    compiler, archive = library(toolchain)
-    return link([*compiler.command, *compiler.flags, "-O1"], [str(archive), "-static"], archive.parent / "check_kernels")
+    def make(compiler: Compiler, archive: Path, made: Path) -> None:
+        link([*compiler.command, *compiler.flags, "-O1"], [str(archive), "-static"], made)
+
+    return program(toolchain, "check_kernels", make)
 
 
 @pytest.mark.parametrize("level", [level for level in LEVELS if level.level != "reference"], ids=str)
