@@ -22,15 +22,72 @@ DOTPROD static __attribute__((noinline)) void add_rest(const struct product *p, 
 }
 
 /* 6 rows from `first` on; those before `store` are there already. */
-DOTPROD_INLINE void six_rows(const struct product *p, size_t first, size_t store, size_t n, const int8_t *w)
+DOTPROD static __attribute__((noinline)) void six_sums(const struct product *p, size_t first, size_t store, size_t n, const int8_t *w)
 {
     int32_t sums[ROWS * E8_NR];
-    const struct tile6 tile = {p->a + first, p->a_stride * sizeof(void *), p->taps, p->segment / 4 * 4, w, product_init(p, n)};
+    const struct tile6 tile = {
+        .a = p->a + first,
+        .stride_bytes = p->a_stride * sizeof(void *),
+        .taps = p->taps,
+        .bytes = p->segment / 4 * 4,
+        .w = w,
+        .init = product_init(p, n),
+    };
     tile6_sdot(&tile, sums);
     if (p->segment % 4)
         for (size_t r = 0; r < ROWS; r++) add_rest(p, sums + r * E8_NR, first + r, w);
     product_store(p, sums + (store - first) * E8_NR, first + ROWS - store, store, n);
 }
+
+/* The same where sums go to codes: whole segments of 4. What must not be stored straight to its place goes through `part`. */
+DOTPROD static __attribute__((noinline)) void six_codes(const struct product *p, size_t first, size_t store, size_t n, const int8_t *w)
+{
+    const struct e8_gemm_s8 *g = p->codes;
+    size_t width = p->n - n < E8_NR ? p->n - n : E8_NR;
+    bool through = width < E8_NR || (store > first && g->residual);
+    int8_t part[ROWS * E8_NR], residual[ROWS * E8_NR], *out = g->out + first * g->out_stride + n;
+    struct tile6 tile = {
+        .a = p->a + first,
+        .stride_bytes = p->a_stride * sizeof(void *),
+        .taps = p->taps,
+        .bytes = p->segment,
+        .w = w,
+        .init = product_init(p, n),
+        .out = through ? part : out,
+        .out_stride = through ? E8_NR : g->out_stride,
+        .multiplier = p->q->multiplier + n,
+        .rule = &p->rule,
+    };
+    if (g->residual) {
+        tile.residual = g->residual + first * g->residual_stride + n;
+        tile.residual_stride = g->residual_stride;
+        tile.residual_multiplier = p->q->residual_multiplier + n;
+        tile.residual_zero = (int8_t)p->q->residual_zero;
+        if (width < E8_NR) {
+            for (size_t r = 0; r < ROWS; r++) vst1q_s8(residual + r * E8_NR, load_part(tile.residual + r * tile.residual_stride, width));
+            tile.residual = residual;
+            tile.residual_stride = E8_NR;
+        }
+    }
+    tile6_codes(&tile);
+    if (through)
+        for (size_t r = store - first; r < ROWS; r++) store_part(out + r * g->out_stride, vld1q_s8(part + r * E8_NR), width);
+}
+
+DOTPROD_INLINE void six_rows(const struct product *p, size_t first, size_t store, size_t n, const int8_t *w)
+{
+    if (p->codes && p->segment % 4 == 0)
+        six_codes(p, first, store, n, w);
+    else
+        six_sums(p, first, store, n, w);
+}
+
+/* Word `lane` of x times 64 bytes of weights. */
+#define ONE_WORD(w, x, lane)                                                                                                               \
+    s0 = vdotq_laneq_s32(s0, vld1q_s8(w), x, lane);                                                                                        \
+    s1 = vdotq_laneq_s32(s1, vld1q_s8(w + 16), x, lane);                                                                                   \
+    s2 = vdotq_laneq_s32(s2, vld1q_s8(w + 32), x, lane);                                                                                   \
+    s3 = vdotq_laneq_s32(s3, vld1q_s8(w + 48), x, lane)
 
 DOTPROD static __attribute__((noinline)) void one_row(const struct product *p, size_t i, size_t n, const int8_t *w)
 {
@@ -39,12 +96,17 @@ DOTPROD static __attribute__((noinline)) void one_row(const struct product *p, s
     int32x4_t s0 = vld1q_s32(init), s1 = vld1q_s32(init + 4), s2 = vld1q_s32(init + 8), s3 = vld1q_s32(init + 12);
     for (size_t t = 0; t < p->taps; t++) {
         const int8_t *row = p->a[t * p->a_stride + i];
-        for (size_t s = 0; s + 4 <= p->segment; s += 4, w += 4 * E8_NR) {
+        size_t s = 0;
+        for (; s + 16 <= p->segment; s += 16, w += 16 * E8_NR) {
+            int8x16_t x = vld1q_s8(row + s);
+            ONE_WORD(w, x, 0);
+            ONE_WORD(w + 64, x, 1);
+            ONE_WORD(w + 128, x, 2);
+            ONE_WORD(w + 192, x, 3);
+        }
+        for (; s + 4 <= p->segment; s += 4, w += 4 * E8_NR) {
             int8x16_t x = repeat_four(row + s);
-            s0 = vdotq_s32(s0, vld1q_s8(w), x);
-            s1 = vdotq_s32(s1, vld1q_s8(w + 16), x);
-            s2 = vdotq_s32(s2, vld1q_s8(w + 32), x);
-            s3 = vdotq_s32(s3, vld1q_s8(w + 48), x);
+            ONE_WORD(w, x, 0);
         }
     }
     int32_t sums[E8_NR];
@@ -83,10 +145,16 @@ void e8_dotprod_gemm_s8s32(const struct e8_gemm_s8s32 *g)
     multiply(&p);
 }
 
+static void conv_picture_s8(const struct e8_conv_picture *g, const struct e8_requant *q)
+{
+    e8_neon_conv_picture(g, q, e8_dotprod_gemm_s8);
+}
+
 void e8_init_dotprod(struct e8_kernels *k)
 {
     k->level = "dotprod";
     k->gemm_s8 = e8_dotprod_gemm_s8;
+    k->conv_picture_s8 = conv_picture_s8;
     k->gemm_s8s32 = e8_dotprod_gemm_s8s32;
     k->depthwise_image_s8 = e8_dotprod_depthwise_image_s8;
 }

@@ -116,10 +116,16 @@ static void gemm_s8s32(const struct e8_gemm_s8s32 *g)
     e8_dotprod_gemm_s8s32(&rest);
 }
 
+static void conv_picture_s8(const struct e8_conv_picture *g, const struct e8_requant *q)
+{
+    e8_neon_conv_picture(g, q, gemm_s8);
+}
+
 void e8_init_i8mm(struct e8_kernels *k)
 {
     k->level = "i8mm";
     k->gemm_s8 = gemm_s8;
+    k->conv_picture_s8 = conv_picture_s8;
     k->gemm_s8s32 = gemm_s8s32;
 }
 #endif

@@ -66,19 +66,32 @@ E8_INLINE int8x16_t load_part(const int8_t *p, size_t width)
     return vld1q_s8(bytes);
 }
 
+#if defined(__aarch64__)
+/* 16 bytes at *p, which then moves on by `step`: one instruction, which compilers do not find. */
+E8_INLINE int8x16_t load_and_step(const int8_t **p, size_t step)
+{
+    int8x16_t value;
+    __asm__("ld1 {%0.16b}, [%1], %2" : "=w"(value), "+r"(*p) : "r"(step), "m"(*(const int8_t(*)[16]) * p));
+    return value;
+}
+#endif
+
+/* The first `width` (1 to 16) of 16 bytes. */
 E8_INLINE void store_part(int8_t *p, int8x16_t value, size_t width)
 {
-    int8_t bytes[16];
+    int8x8_t rest = vget_low_s8(value);
     if (width == 16) {
         vst1q_s8(p, value);
         return;
     }
-    vst1q_s8(bytes, value);
-    if (width >= 8) {
-        memcpy(p, bytes, 8);
-        memcpy(p + width - 8, bytes + width - 8, 8);
-    } else {
-        for (size_t i = 0; i < width; i++) p[i] = bytes[i];
+    if (width & 8) {
+        vst1_s8(p, rest);
+        rest = vget_high_s8(value);
+        p += 8;
+    }
+    for (size_t i = 0; i < (width & 7); i++) {
+        vst1_lane_s8(p + i, rest, 0);
+        rest = vext_s8(rest, rest, 1);
     }
 }
 
@@ -114,23 +127,26 @@ E8_INLINE int8x16_t narrow(const int32x4_t y[4])
     return vcombine_s8(vmovn_s16(low), vmovn_s16(high));
 }
 
-/* The constants of the requantisation rule. */
+/* The constants of the requantisation rule. `whole` is true where the codes' range is the one that instructions saturate to: zero point
+ * and low -128, high 127. Assembly reads the first four. */
 struct rule {
-    float32x4_t lowest, highest;
-    int32x4_t zero;
     int16x8_t zero16;
     int8x16_t low8, high8;
+    uint64_t whole;
+    float32x4_t lowest, highest;
+    int32x4_t zero;
 };
 
 E8_INLINE struct rule rule_of(int32_t zero_point, int32_t low, int32_t high)
 {
     struct rule r = {
-        .lowest = vdupq_n_f32((float)(low - zero_point)),
-        .highest = vdupq_n_f32((float)(high - zero_point)),
-        .zero = vdupq_n_s32(zero_point),
         .zero16 = vdupq_n_s16((int16_t)zero_point),
         .low8 = vdupq_n_s8((int8_t)low),
         .high8 = vdupq_n_s8((int8_t)high),
+        .whole = zero_point == -128 && low == -128 && high == 127,
+        .lowest = vdupq_n_f32((float)(low - zero_point)),
+        .highest = vdupq_n_f32((float)(high - zero_point)),
+        .zero = vdupq_n_s32(zero_point),
     };
     return r;
 }
@@ -170,16 +186,32 @@ E8_INLINE void add_residual(const struct e8_requant *q, int32x4_t acc[4], const 
 
 /* 16 sums to codes. On AArch64: round, then saturate to int16, add the zero point, saturate to int8, clamp. That is the rule:
  * rounding keeps order, so clamping may come after it, and nothing that saturates lies within the bounds. A sum times a
- * multiplier is never NaN, because the operators' checks keep multipliers finite. */
+ * multiplier is never NaN, because the operators' checks keep multipliers finite. codes_whole is for r->whole: what saturation to
+ * uint8 leaves is the code and 128. */
 #if defined(__aarch64__)
-E8_INLINE int8x16_t codes_of(const int32x4_t acc[4], const float32x4_t m[4], const struct rule *r)
+E8_INLINE void round_sums(const int32x4_t acc[4], const float32x4_t m[4], int16x8_t *low, int16x8_t *high)
 {
     int32x4_t y[4];
     E8_UNROLL
     for (int i = 0; i < 4; i++) y[i] = vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(acc[i]), m[i]));
-    int16x8_t low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(y[0]), y[1]), r->zero16);
-    int16x8_t high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(y[2]), y[3]), r->zero16);
+    *low = vqmovn_high_s32(vqmovn_s32(y[0]), y[1]);
+    *high = vqmovn_high_s32(vqmovn_s32(y[2]), y[3]);
+}
+
+E8_INLINE int8x16_t codes_of(const int32x4_t acc[4], const float32x4_t m[4], const struct rule *r)
+{
+    int16x8_t low, high;
+    round_sums(acc, m, &low, &high);
+    low = vqaddq_s16(low, r->zero16);
+    high = vqaddq_s16(high, r->zero16);
     return vminq_s8(vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), r->low8), r->high8);
+}
+
+E8_INLINE int8x16_t codes_whole(const int32x4_t acc[4], const float32x4_t m[4])
+{
+    int16x8_t low, high;
+    round_sums(acc, m, &low, &high);
+    return vreinterpretq_s8_u8(veorq_u8(vqmovun_high_s16(vqmovun_s16(low), high), vdupq_n_u8(128)));
 }
 #else
 E8_INLINE int8x16_t codes_of(const int32x4_t acc[4], const float32x4_t m[4], const struct rule *r)
@@ -223,6 +255,10 @@ void e8_neon_lookup(const int8_t *x, int8_t *y, size_t count, const int8_t *tabl
 
 /* The table of q over the output rows of a picture, when there is a table. Defined in arm_neon_depthwise_image.c. */
 void e8_neon_depthwise_table(const struct e8_depthwise_image *g, const struct e8_requant *q);
+
+/* Convolution of pictures with a level's matrix kernel. Defined in arm_picture.c. */
+typedef void e8_gemm_s8_kernel(const struct e8_gemm_s8 *g, const struct e8_requant *q);
+void e8_neon_conv_picture(const struct e8_conv_picture *g, const struct e8_requant *q, e8_gemm_s8_kernel *gemm);
 
 /* Defined in arm_dotprod_depthwise.c. */
 void e8_dotprod_depthwise_image_s8(const struct e8_depthwise_image *g, const struct e8_requant *q);

@@ -45,8 +45,18 @@ void e8_neon_store_codes(const struct output *o, const struct rule *r, const int
     float32x4_t m[4];
     int32x4_t acc[4];
     load_multipliers(o->q, o->c, m);
+    const int32_t *end = sums + rows * E8_NR;
+#if defined(__aarch64__)
+    if (!residual && o->width == E8_NR && rule.whole) {
+        for (; sums < end; sums += E8_NR, out += stride) {
+            load_sums(sums, acc);
+            vst1q_s8(out, codes_whole(acc, m));
+        }
+        return;
+    }
+#endif
     if (!residual && o->width == E8_NR) {
-        for (const int32_t *end = sums + rows * E8_NR; sums < end; sums += E8_NR, out += stride) {
+        for (; sums < end; sums += E8_NR, out += stride) {
             load_sums(sums, acc);
             vst1q_s8(out, codes_of(acc, m, &rule));
         }

@@ -115,6 +115,13 @@ static void gemm_s8s32(const struct e8_gemm_s8s32 *g)
     multiply(&p);
 }
 
+#if defined(__aarch64__)
+static void conv_picture_s8(const struct e8_conv_picture *g, const struct e8_requant *q)
+{
+    e8_neon_conv_picture(g, q, gemm_s8);
+}
+#endif
+
 void e8_init_neon(struct e8_kernels *k)
 {
     k->level = "neon";
@@ -124,6 +131,8 @@ void e8_init_neon(struct e8_kernels *k)
     e8_init_neon_depthwise(k);
     e8_init_neon_int16(k);
 #if defined(__aarch64__)
+    k->conv_picture_s8 = conv_picture_s8;
+    k->picture_macs = SIZE_MAX;
     e8_init_neon_float(k);
     e8_init_neon_depthwise_image(k);
 #endif

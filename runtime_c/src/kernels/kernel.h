@@ -36,6 +36,13 @@
 #define E8_GEMM_ROWS 16
 #endif
 
+/* A number of rows of which the matrix kernels of most levels do multiples fastest; a divisor of E8_GEMM_ROWS. */
+#if defined(__aarch64__)
+#define E8_GEMM_TILE 6
+#else
+#define E8_GEMM_TILE E8_GEMM_ROWS
+#endif
+
 /* What happens to an int32 accumulator on its way to an int8 output, per output channel c:
  *   acc  = init[c] + sum over k of a[k] * w[c][k]                                   (int32, exact)
  *   acc += rne(float32(residual - residual_zero) * residual_multiplier[c])           (when residual != NULL)
@@ -172,14 +179,21 @@ static inline int64_t e8_conv_picture_block(int64_t kh, int64_t kw, int64_t chan
     return kh * ((kw * channels + 1) / 2) * 2 * E8_NR;
 }
 
+/* Words of 4 codes that the kernel's rows fill when each is filled up. */
+static inline int64_t e8_conv_picture_words(int64_t kh, int64_t kw, int64_t channels)
+{
+    return kh * ((kw * channels + 3) / 4);
+}
+
 static inline int64_t e8_conv_picture_blocks(int64_t block, int64_t n)
 {
     int64_t all = (n + E8_NR - 1) / E8_NR, fit = 12288 / block;
     return fit < 1 ? 1 : fit < all ? fit : all;
 }
 
-/* Scratch for int16: weights of these blocks, and input rows. 0 where the kernel does not apply: a kernel of one position,
- * few outputs side by side, or more scratch than the limit. Sizes are positive int32. */
+/* x86-64: scratch for int16, weights of these blocks and input rows. ARM: scratch for weights whose kernel rows are filled up to whole
+ * words, input rows, and pointers to all outputs' segments. 0 where the kernel does not apply: a kernel of one position, few outputs
+ * side by side (x86-64), kernel rows that are whole words (ARM), or more scratch than the limit. Sizes are positive int32. */
 enum { E8_PICTURE_SCRATCH = 1 << 17 };
 static inline size_t e8_conv_picture_scratch(int64_t ow, int64_t kh, int64_t kw, int64_t sw, int64_t channels, int64_t n)
 {
@@ -191,6 +205,14 @@ static inline size_t e8_conv_picture_scratch(int64_t ow, int64_t kh, int64_t kw,
     if (line > most || block > most) return 0;
     int64_t elements = e8_conv_picture_blocks(block, n) * block + kh * line;
     return elements > most ? 0 : (size_t)elements * 2;
+#elif defined(__aarch64__)
+    int64_t most = E8_PICTURE_SCRATCH;
+    if (kh * kw == 1 || kw * channels % 4 == 0 || kh > most || kw > most || ow > most || sw > most || channels > most || n > most) return 0;
+    if (kw * channels > most || ow * sw > most) return 0;
+    int64_t line = e8_conv_picture_line(ow, kw, sw, channels) + 3, block = e8_conv_picture_words(kh, kw, channels) * 4 * E8_NR;
+    if (line > most || block > most) return 0;
+    int64_t bytes = (n + E8_NR - 1) / E8_NR * block + kh * ow * (int64_t)sizeof(void *) + kh * line;
+    return bytes > most ? 0 : (size_t)bytes;
 #else
     (void)ow, (void)kh, (void)kw, (void)sw, (void)channels, (void)n;
     return 0;

@@ -483,11 +483,20 @@ static const float *decode_panel(const struct tile *t)
     return panel;
 }
 
+/* Rows of a tile when `count` rows are shared evenly by as many tiles as they need: otherwise a last tile of few rows would be left. */
+static size_t even_rows(size_t count, size_t most)
+{
+    size_t tiles = (count + most - 1) / most, rows = tiles ? (count + tiles - 1) / tiles : most;
+    rows = (rows + E8_GEMM_TILE - 1) / E8_GEMM_TILE * E8_GEMM_TILE;
+    return rows < most ? rows : most;
+}
+
 /* All rows [begin, end) against blocks [first, last) of one group, in tiles. */
 static void run_group(struct tile *t, size_t begin, size_t end, size_t first, size_t last)
 {
     const struct linear *l = t->job->l;
-    size_t each = linear_is(l, LINEAR_CODED) ? panel_blocks(l) : last - first, rows = linear_rows(t->job->taps);
+    size_t each = linear_is(l, LINEAR_CODED) ? panel_blocks(l) : last - first;
+    size_t rows = even_rows(end - begin, linear_rows(t->job->taps));
     for (size_t b = first; b < last; b += each) {
         t->first_block = b;
         t->end_block = b + each < last ? b + each : last;
