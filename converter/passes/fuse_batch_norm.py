@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from ..graph import DType, Graph, Node
 from ..ops.base import Array
 from ..ops.binary import BinaryKind as B
+from ..ops.pad import PadKind
 from .base import Pass
 from .edit import Editor
 from .fuse_activation import limits
@@ -18,11 +20,12 @@ __all__ = ["FuseBatchNorm"]
 
 _OUTPUT_AXIS = {"Conv2D": 0, "DepthwiseConv2D": 2, "ConvTranspose2D": 0, "FullyConnected": 0}
 _FREE = (-math.inf, math.inf)
+_WINDOWS = ("Conv2D", "DepthwiseConv2D")
 _PADS = ("pad_top", "pad_left", "pad_bottom", "pad_right")
 
 
 class FuseBatchNorm(Pass):
-    """conv(x) * s + t into weights and bias; conv(x * s + t) too, where no padding meets the t."""
+    """conv(x) * s + t into weights and bias; conv(x * s + t) too: zeros that the operator pads with become Pad(-t / s) around x."""
 
     name = "fuse_batch_norm"
 
@@ -116,9 +119,13 @@ def _scaled_rows(editor: Editor, maker: Node, vector: Array) -> str | None:
 
 
 def _before(editor: Editor, node: Node) -> None:
-    """The node's input is x * s or x + t."""
-    source = editor.producer.get(node.inputs[0])
-    if source is None or source.op != "Binary" or editor.only_user(node.inputs[0]) is not node or limits(source) != _FREE:
+    """The node's input is x * s or x + t, or padding around such a thing."""
+    pad = editor.made_by(node.inputs[0], "Pad", kind=int(PadKind.CONSTANT))
+    if pad is not None and editor.only_user(node.inputs[0]) is not node:
+        return
+    data = pad.inputs[0] if pad is not None else node.inputs[0]
+    source = editor.producer.get(data)
+    if source is None or source.op != "Binary" or editor.only_user(data) is not (pad or node) or limits(source) != _FREE:
         return
     kind = source.params.get("kind", 0)
     weights = editor.tensor(node.inputs[1])
@@ -128,17 +135,42 @@ def _before(editor: Editor, node: Node) -> None:
     vector, bias = _vector(editor, source, channels), _bias(editor, node, editor.shape(node.outputs[0])[-1])
     if vector is None or bias is None:
         return
+    around = _around(editor, node, pad, kind, vector)
+    if around is None:
+        return
     grid = _by_input(node, vector, weights.data)
+    inputs = [source.inputs[0], node.inputs[1], *node.inputs[2:]]
     if kind == B.MUL:
-        name = _weights(editor, node, (weights.data * grid).astype(np.float32), f"{weights.name}.scaled")
-        editor.set_inputs(node, [source.inputs[0], name, *node.inputs[2:]])
-        return
-    if node.op == "ConvTranspose2D" or any(node.params.get(side, 0) for side in _PADS):
-        return
-    axes = tuple(i for i in range(weights.data.ndim) if i != _OUTPUT_AXIS[node.op])
-    total = (weights.data.astype(np.float64) * grid).sum(axis=axes)
-    name = editor.constant((bias + total).astype(np.float32), f"{node.outputs[0]}.bias")
-    editor.set_inputs(node, [source.inputs[0], node.inputs[1], name, *node.inputs[3:]])
+        inputs[1] = _weights(editor, node, (weights.data * grid).astype(np.float32), f"{weights.name}.scaled")
+    else:
+        axes = tuple(i for i in range(weights.data.ndim) if i != _OUTPUT_AXIS[node.op])
+        total = (weights.data.astype(np.float64) * grid).sum(axis=axes)
+        inputs[2:3] = [editor.constant((bias + total).astype(np.float32), f"{node.outputs[0]}.bias")]
+    if around:
+        inputs[0] = editor.add("Pad", inputs[:1], around, hint=f"{source.inputs[0]}.padded", label=source.name)
+        node.params = {key: value for key, value in node.params.items() if key not in _PADS}
+    editor.set_inputs(node, inputs)
+
+
+def _around(editor: Editor, node: Node, pad: Node | None, kind: int, vector: Array) -> dict[str, Any] | None:
+    """What must lie around x once s or t has left it, as parameters of a Pad: empty for nothing that the node does not do itself,
+    None where it cannot be said.
+
+    The node pads with zeros, which t does not reach: around x they are -t. Padding with v around x * s is v / s around x.
+    """
+    sides = [int(node.params.get(side, 0)) for side in _PADS]
+    if pad is None and (kind == B.MUL or not any(sides)):
+        return {} if kind == B.MUL or node.op != "ConvTranspose2D" else None
+    number = float(vector[0])
+    if node.op not in _WINDOWS or np.any(vector != vector[0]) or (kind == B.MUL and number == 0.0):
+        return None
+    if pad is None:
+        around = {"before": [0, sides[0], sides[1], 0], "after": [0, sides[2], sides[3], 0]}
+        return {"kind": int(PadKind.CONSTANT), **around, "value": -number}
+    value = float(pad.params.get("value", 0.0))
+    if any(sides) or value == 0.0 or not np.isfinite(np.float32(value / number if kind == B.MUL else value - number)):
+        return None
+    return {**pad.params, "value": value / number if kind == B.MUL else value - number}
 
 
 def _by_input(node: Node, vector: Array, weights: Array) -> Array:

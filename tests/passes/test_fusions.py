@@ -93,10 +93,42 @@ def test_factor_before(table: str) -> None:
 
 
 @pytest.mark.parametrize("padding", [0, 1])
-def test_sum_before_needs_a_window_without_padding(padding: int) -> None:
+def test_sums_per_channel_before_need_a_window_without_padding(padding: int) -> None:
     b = Builder()
     x = b.op("Binary", b.op("Unary", b.input(1, 6, 6, 4), kind=int(U.TANH)), b.random(4), kind=int(B.ADD))
     apply(b.finish(b.conv(x, 8, pad=padding, group=2)), "fuse_batch_norm", changes=padding == 0)
+
+
+@pytest.mark.parametrize("table", ["Conv2D", "DepthwiseConv2D"])
+def test_number_before_goes_into_the_window_and_its_padding(table: str) -> None:
+    """conv(0.5 * f(x) - 2), padded with zeros: those are 4 before the factor and the sum."""
+    b = Builder()
+    x = b.op("Unary", b.input(1, 6, 6, 4), kind=int(U.HARD_SWISH))
+    x = b.op("Binary", b.op("Binary", x, b.const([0.5]), kind=int(B.MUL)), b.const([-2.0]), kind=int(B.ADD))
+    graph = apply_all(b.finish(operator(b, table, x)))
+    assert counts(graph) == {"Unary": 1, "Pad": 1, table: 1}
+    params = only(graph, "Pad").params
+    assert (params["before"], params["after"], params["value"]) == ([0, 1, 1, 0], [0, 1, 1, 0], 4.0)
+    assert not any(only(graph, table).params.get(f"pad_{side}", 0) for side in ("top", "left", "bottom", "right"))
+
+
+def test_number_before_padding_with_another_value() -> None:
+    b = Builder()
+    x = b.op("Binary", b.op("Unary", b.input(1, 6, 6, 2), kind=int(U.TANH)), b.const([0.5]), kind=int(B.MUL))
+    graph = apply(b.finish(b.conv(pad(b, x, 3.0), 3, pad=0)), "fuse_batch_norm")
+    assert counts(graph) == {"Unary": 1, "Pad": 1, "Conv2D": 1}
+    assert only(graph, "Pad").params["value"] == 6.0
+
+
+@pytest.mark.parametrize("what", ["second reader of the padding", "factor 0", "window that pads too"])
+def test_number_before_padding_that_stays(what: str) -> None:
+    b = Builder()
+    x = b.op("Unary", b.input(1, 6, 6, 2), kind=int(U.TANH))
+    padded = pad(b, b.op("Binary", x, b.const([0.0 if what == "factor 0" else 0.5]), kind=int(B.MUL)), 3.0)
+    outputs = [b.conv(padded, 3, pad=int(what == "window that pads too"))]
+    if what == "second reader of the padding":
+        outputs.append(b.op("Unary", padded, kind=int(U.EXP)))
+    apply(b.finish(*outputs), "fuse_batch_norm", changes=False)
 
 
 def test_factor_along_another_axis_stays() -> None:
