@@ -58,6 +58,7 @@ class Report:
         samples: calibration samples used.
         macs, int8_macs, int16_macs: multiply-accumulates of a run, and of these in int8 and int16.
         arena_bytes: memory that a session with one thread needs.
+        coding: tensors that are stored entropy-coded, their bytes in the file, and decoded in memory.
         accuracy: per output: cosine and SQNR in dB against the float model on the first samples; empty without samples.
         device: what the profile of `device` says: fit, predicted latency, warnings.
         corrections: what each correction did: ``name``, ``state``, SQNR ``before`` and ``after``, ``remark``.
@@ -75,6 +76,7 @@ class Report:
     int8_macs: int = 0
     int16_macs: int = 0
     arena_bytes: int = 0
+    coding: tuple[int, int, int] = (0, 0, 0)
     accuracy: dict[str, dict[str, float]] = field(default_factory=dict)
     corrections: list[dict[str, Any]] = field(default_factory=list)
     search: dict[str, Any] = field(default_factory=dict)
@@ -92,6 +94,8 @@ class Report:
             f"memory: {self.arena_bytes:,} bytes of arena for one thread",
             f"work: {self.macs:,} MACs, {self._share('int8')} of them in int8" + (f", {self._share('int16')} in int16" if wide else ""),
         ]
+        if self.coding[0]:
+            lines.append("entropy-coded: {} tensors, {:,} bytes, decoded to {:,} in memory".format(*self.coding))
         if self.samples:
             lines.append(f"calibrated on {self.samples} samples")
         lines += [f"{c['name']}: {c['before']:.1f} -> {c['after']:.1f} dB on held-out samples, {c['state']}" for c in self.corrections]
@@ -272,6 +276,7 @@ def convert(
     io: str = "float32",
     activations: str = "int8",
     int16: Sequence[str] = (),
+    entropy: str = "off",
     device: str | None = None,
     corrections: Sequence[str] = CORRECTIONS,
     calibratable: bool = True,
@@ -314,6 +319,8 @@ def convert(
         activations: ``"int8"`` or ``"int16"``, the type of quantised activations; operators without an int16 form stay float then.
         int16: nodes whose activations take int16 where ``activations`` is int8: as ``skip``, or ``tensor:NAME`` for the nodes that write
             and read a tensor.
+        entropy: which weights the file holds entropy-coded: ``"off"`` none, ``"on"`` those that get smaller, ``"auto"`` those that get
+            clearly smaller. Sessions decode them into memory when they start.
         device: name of a profile in devices/: the model must fit it; its latency is predicted.
         corrections: which of `quant.corrections.CORRECTIONS` to try; each is kept where it helps on held-out samples.
         calibratable: a weights-quantised file can be calibrated later, on the device.
@@ -345,9 +352,9 @@ def convert(
 
         foreign: dict[str, Any] = {
             "quant": quant, "percentile": percentile, "bits": bits, "group": group, "min_elements": min_elements,
-            "min_channels": min_channels, "io": io, "activations": activations, "int16": int16, "corrections": corrections,
-            "max_drop": max_drop, "target_sqnr": target_sqnr, "metric": metric, "validation": validation, "labels": labels,
-            "evaluate": evaluate, "search": search, "min_int8": min_int8, "best_effort": best_effort, "report": report,
+            "min_channels": min_channels, "io": io, "activations": activations, "int16": int16, "entropy": entropy,
+            "corrections": corrections, "max_drop": max_drop, "target_sqnr": target_sqnr, "metric": metric, "validation": validation,
+            "labels": labels, "evaluate": evaluate, "search": search, "min_int8": min_int8, "best_effort": best_effort, "report": report,
         }  # fmt: skip
         _refuse_foreign(foreign)
         options: dict[str, Any] = {"calibration": calibration, "input_shape": input_shape, "preprocess": preprocess, "skip": skip}
@@ -375,6 +382,7 @@ def convert(
         io="float32" if io == "uint8" else io,
         activations=activations,
         int16=tuple(int16),
+        entropy=entropy,
         calibratable=weight and calibratable and bits in (8, None) and not group,
     )
     if output is not None and not Path(output).parent.is_dir():
@@ -435,6 +443,7 @@ def convert(
         int8_macs=_coded_macs(opened, 1),
         int16_macs=_coded_macs(opened, 2),
         arena_bytes=opened.arena_bytes(1),
+        coding=_coding(opened),
         warnings=list(graph.metadata.get("warnings", [])),
     )
     give_back()
@@ -453,6 +462,11 @@ def convert(
     if output is not None:
         write_file(Path(output), made.data)
     return made
+
+
+def _coding(model: Model) -> tuple[int, int, int]:
+    coded = [t for t in model.tensors if t.stored < t.bytes and t.constant]
+    return len(coded), sum(t.stored for t in coded), sum(t.bytes for t in coded)
 
 
 def _check_widths(weight: bool, bits: int | str | None, target_size: int | str | None, *, search: bool) -> None:

@@ -17,7 +17,7 @@ from .errors import ConvertError
 from .quant.configs import parse_arguments
 from .quant.corrections import CORRECTIONS
 from .quant.evaluation import METRICS
-from .quant.scheme import ACTIVATIONS
+from .quant.scheme import ACTIVATIONS, ENTROPY
 
 __all__ = ["convert_main", "host_main"]
 
@@ -192,6 +192,12 @@ def _add_quantiser(parser: argparse.ArgumentParser) -> None:
     quant.add_argument(
         "--min-channels", type=int, default=0, metavar="N", help="weights with no more channels stay float (--quant weight, dynamic)"
     )
+    quant.add_argument(
+        "--entropy",
+        default="off",
+        choices=list(ENTROPY),
+        help="entropy-code weights: on where they get smaller, auto where clearly so; they are decoded when a session starts (default off)",
+    )
     quant.add_argument("--group", type=int, default=0, help="inputs that share a weight scale with --quant weight (0 = all of a channel)")
 
 
@@ -263,6 +269,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         io=arguments.io,
         activations=arguments.activations,
         int16=arguments.int16,
+        entropy=arguments.entropy,
         device=arguments.device,
         max_samples=arguments.samples,
         max_drop=arguments.max_drop,

@@ -19,8 +19,9 @@ __all__ = ["FORMS", "Needs", "describe_needs", "needs_of", "operators", "operato
 # As in runtime_c/src/build.h.
 FORMS = {"float32": 1, "int8": 2, "int16": 4, "integer": 8}
 
-# Operator (table of schemas/ops.fbs) -> sum of FORMS.
+# Operator (table of schemas/ops.fbs) -> sum of FORMS; ENTROPY -> 1 where a model has entropy-coded weights.
 Needs = Mapping[str, int]
+ENTROPY = "entropy-coded weights"
 
 
 def _form(t: Tensor) -> int:
@@ -39,6 +40,8 @@ def needs_of(models: Iterable[Model]) -> dict[str, int]:
     needs: dict[str, int] = {}
     for model in models:
         tensors = model.tensors
+        if model.decoded_bytes:
+            needs[ENTROPY] = 1
         after = 0 if model.calibrated else FORMS["int8"] | FORMS["int16"]
         for op in model.ops:
             needs.setdefault(op.kind, 0)
@@ -51,10 +54,10 @@ def needs_of(models: Iterable[Model]) -> dict[str, int]:
 def describe_needs(needs: Needs) -> str:
     """Words such as ``Conv2D (int8), Softmax (int8, float32)``."""
     rows = []
-    for kind in sorted(needs):
+    for kind in sorted(set(needs) - {ENTROPY}):
         names = [name for name, bit in FORMS.items() if needs[kind] & bit]
         rows.append(f"{kind} ({', '.join(names)})")
-    return ", ".join(rows)
+    return ", ".join([*rows, ENTROPY] if ENTROPY in needs else rows)
 
 
 def operators() -> dict[str, tuple[int, str]]:
@@ -70,12 +73,13 @@ def operators_header(needs: Needs, folder: Path) -> Path:
         ConvertError: an operator that the runtime does not have.
     """
     known = operators()
-    unknown = sorted(set(needs) - set(known))
+    unknown = sorted(set(needs) - set(known) - {ENTROPY})
     if unknown:
         raise ConvertError(f"the runtime has no operator {', '.join(unknown)}", rule="deploy.operators", hint="update edge8")
-    used = sorted(needs, key=lambda kind: known[kind][0])
+    used = sorted(set(needs) - {ENTROPY}, key=lambda kind: known[kind][0])
     lines = ["#define E8_OPS_USED(X) " + " ".join(f"X({known[kind][0]}, {kind}, {known[kind][1]})" for kind in used)]
     lines += [f"#define E8_FORMS_{kind} {needs.get(kind, 0)}u" for kind in known]
+    lines.append(f"#define E8_HAS_ENTROPY {needs.get(ENTROPY, 0)}")
     path = folder / "edge8_ops.h"
     path.write_text("\n".join([*lines, ""]), encoding="utf-8")
     return path

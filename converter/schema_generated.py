@@ -3965,8 +3965,15 @@ class Tensor(object):
             return self._tab.Get(flatbuffers.number_types.Int32Flags, o + self._tab.Pos)
         return 0
 
+    # Tensor
+    def Decoded(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(32))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return 0
+
 def TensorStart(builder):
-    builder.StartObject(14)
+    builder.StartObject(15)
 
 def TensorAddName(builder, name):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(name), 0)
@@ -4019,6 +4026,9 @@ def TensorAddPresetScale(builder, presetScale):
 def TensorAddPresetZeroPoint(builder, presetZeroPoint):
     builder.PrependInt32Slot(13, presetZeroPoint, 0)
 
+def TensorAddDecoded(builder, decoded):
+    builder.PrependUint32Slot(14, decoded, 0)
+
 def TensorEnd(builder):
     return builder.EndObject()
 
@@ -4047,6 +4057,7 @@ class TensorT(object):
         share = 0,
         presetScale = 0.0,
         presetZeroPoint = 0,
+        decoded = 0,
     ):
         self.name = name  # type: Optional[str]
         self.shape = shape  # type: Optional[List[int]]
@@ -4062,6 +4073,7 @@ class TensorT(object):
         self.share = share  # type: int
         self.presetScale = presetScale  # type: float
         self.presetZeroPoint = presetZeroPoint  # type: int
+        self.decoded = decoded  # type: int
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -4116,6 +4128,7 @@ class TensorT(object):
         self.share = tensor.Share()
         self.presetScale = tensor.PresetScale()
         self.presetZeroPoint = tensor.PresetZeroPoint()
+        self.decoded = tensor.Decoded()
 
     # TensorT
     def Pack(self, builder):
@@ -4164,6 +4177,7 @@ class TensorT(object):
         TensorAddShare(builder, self.share)
         TensorAddPresetScale(builder, self.presetScale)
         TensorAddPresetZeroPoint(builder, self.presetZeroPoint)
+        TensorAddDecoded(builder, self.decoded)
         tensor = TensorEnd(builder)
         return tensor
 

@@ -34,7 +34,7 @@ def file_with(graph: Graph, scheme: Scheme) -> tuple[bytes, list[Decision], Grap
         quantised.metadata["reasons"] = {d.node: d.reason for d in decisions if d.reason}
     if scheme.mode == "dynamic":
         quantised.metadata["dynamic"] = [d.node for d in decisions if d.domain == "dynamic"]
-    data = write(quantised)
+    data = write(quantised, scheme.entropy)
     give_back()
     return data, decisions, quantised
 

@@ -133,7 +133,7 @@ def weights_file(codes: LayerCodes, widths: Mapping[str, int]) -> tuple[bytes, l
             chosen, shift = codes(original, widths.get(node.outputs[0], codes.scheme.bits))
             _take(graph, node, chosen, shift)
     graph.prune()
-    return write(graph), decisions
+    return write(graph, codes.scheme.entropy), decisions
 
 
 def _take(graph: Graph, node: Node, codes: Codes, shift: Array | None) -> None:

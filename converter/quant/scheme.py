@@ -23,10 +23,11 @@ from .borders import CODE_TYPES, insert_borders
 from .sharing import share_scales
 from .weights import NO_GROUPS, TABLE_INPUT, WEIGHTS_INPUT, Codes, quantise_node, quantise_table
 
-__all__ = ["ACTIVATIONS", "CODED", "MODES", "Decision", "Scheme", "apply", "decide", "matches"]
+__all__ = ["ACTIVATIONS", "CODED", "ENTROPY", "MODES", "Decision", "Scheme", "apply", "decide", "matches"]
 
 MODES = ("full", "weight", "dynamic", "float")
 ACTIVATIONS = ("int8", "int16")
+ENTROPY = ("off", "auto", "on")
 CODED = frozenset(ACTIVATIONS)
 """Domains of a `Decision` whose activations are codes."""
 # Operators with a multiply-accumulate loop: int8 pays for itself there, and data movement around them follows.
@@ -54,6 +55,7 @@ class Scheme:
         int16: what takes int16 although ``activations`` says int8: nodes as in ``skip``, or ``tensor:NAME``, which means the nodes that
             write and read this tensor of the float graph. Nodes without an int16 form keep int8.
         wide: reason by the name of a node's first output: these nodes take int16 too, where they have an int16 form.
+        entropy: of `ENTROPY`: which weights the file holds entropy-coded.
     """
 
     mode: str = "full"
@@ -70,6 +72,7 @@ class Scheme:
     activations: str = "int8"
     int16: tuple[str, ...] = ()
     wide: dict[str, str] = field(default_factory=dict)
+    entropy: str = "off"
 
     def __post_init__(self) -> None:
         """Refuse unknown words and numbers out of range."""
@@ -81,6 +84,12 @@ class Scheme:
         ):
             if word not in known:
                 raise ConvertError(f"unknown type {word!r}", rule=rule, where=where, hint=f"Known: {', '.join(known)}")
+        if self.entropy not in ENTROPY:
+            raise ConvertError(
+                f"unknown choice {self.entropy!r}", rule="quant.entropy", where="--entropy", hint=f"Known: {', '.join(ENTROPY)}"
+            )
+        if self.mode == "float" and self.entropy != "off":
+            raise ConvertError("a float model has no codes", rule="quant.entropy", where="--entropy", hint="Leave it out")
         if self.mode in ("float", "dynamic") and (self.int16 or self.wide or self.activations != "int8"):
             raise ConvertError(
                 f"a {self.mode} model stores no quantised activations",

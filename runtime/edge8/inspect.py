@@ -22,7 +22,9 @@ def _op_lines(op: Op, tensors: list[Tensor]) -> list[str]:
             if number is None:
                 continue
             t = tensors[number]
-            place = f"{t.bytes:,} bytes stored" if t.constant else f"arena {t.offset:,}..{t.offset + t.bytes:,} life {t.first}-{t.last}"
+            coded = f", {t.bytes:,} decoded" if t.stored < t.bytes else ""
+            stored = f"{t.stored:,} bytes stored{coded}"
+            place = stored if t.constant else f"arena {t.offset:,}..{t.offset + t.bytes:,} life {t.first}-{t.last}"
             lines.append(f"       {arrow} {number:4} {t.name}  {_type(t)}  {place}")
     return lines
 
@@ -30,12 +32,13 @@ def _op_lines(op: Op, tensors: list[Tensor]) -> list[str]:
 def describe(model: Model) -> str:
     """Everything that a model file says of itself, as text."""
     tensors, ops = model.tensors, model.ops
-    constants = sum(t.bytes for t in tensors if t.constant)
+    constants = sum(t.stored for t in tensors if t.constant)
+    decoded = f", {model.decoded_bytes:,} weights that are stored entropy-coded" if model.decoded_bytes else ""
     state = "activations calibrated" if model.calibrated else "activations not calibrated: float32 compute on quantised weights"
     head = [
         f"{model.path or 'model'}: {model.file_bytes:,} bytes, {constants:,} of them constants, crc {model.crc:08x}, by {model.producer}",
         f"{len(ops)} operators, {model.macs:,} MACs, {state}",
-        f"arena: {model.arena_bytes(1):,} bytes with one thread, {model.activation_bytes:,} of them activations",
+        f"arena: {model.arena_bytes(1):,} bytes with one thread, {model.activation_bytes:,} of them activations{decoded}",
     ]
     for label, side in (("input", model.inputs), ("output", model.outputs)):
         free = " (batch free in the ONNX model)" if model.dynamic_batch else ""

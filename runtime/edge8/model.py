@@ -39,10 +39,11 @@ class Tensor:
         dtype: of the elements in memory.
         scale: real = scale * (code - zero_point); 0 where the tensor is not quantised.
         zero_point: code of real zero.
-        bytes: size in memory, or the stored size of a constant.
+        bytes: size in memory; of a constant, as operators read it.
         constant: whether it is stored in the file.
         offset: place in the arena (activations).
         first, last: operators that write it and read it last (activations).
+        stored: bytes of a constant in the file, fewer than ``bytes`` where they are entropy-coded.
     """
 
     index: int
@@ -56,6 +57,7 @@ class Tensor:
     offset: int
     first: int
     last: int
+    stored: int
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class Model:
             int(t.offset),
             int(t.first),
             int(t.last),
+            int(t.stored),
         )
 
     def file_content(self) -> Array:
@@ -229,6 +232,11 @@ class Model:
     def activation_bytes(self) -> int:
         """Bytes of the arena that activations take."""
         return int(lib.e8_model_activation_bytes(self._model))
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes of the arena that weights take which the file holds entropy-coded."""
+        return int(lib.e8_model_decoded_bytes(self._model))
 
     def session(self, threads: int = 1, *, least_memory: bool = False) -> Session:
         """A session that runs this model on so many threads; with the least memory it derives biases and multipliers anew in each run."""

@@ -46,7 +46,10 @@ static int refuse(const char *path, e8_status status, const e8_diag *diag)
         snprintf(place, sizeof place, ", operator %u", diag->op);
     else if (diag->tensor != 0xFFFFFFFFu)
         snprintf(place, sizeof place, ", tensor %u", diag->tensor);
-    if (status == E8_ERR_UNSUPPORTED && diag->rule && (strcmp(diag->rule, "op.kind") == 0 || strcmp(diag->rule, "op.form") == 0))
+    const char *lacking[] = {"op.kind", "op.form", "tensor.entropy"};
+    bool lacks = false;
+    for (size_t i = 0; diag->rule && i < sizeof lacking / sizeof *lacking; i++) lacks |= strcmp(diag->rule, lacking[i]) == 0;
+    if (status == E8_ERR_UNSUPPORTED && lacks)
         return complain(EXIT_MODEL, "%s: this build lacks what the model needs (rule %s%s): name the model in edge8 deploy --ops-from",
                         path, diag->rule, place);
     return complain(EXIT_MODEL, "%s: %s (rule %s%s)", path, e8_status_text(status), diag->rule ? diag->rule : "", place);

@@ -12,7 +12,8 @@
  *     safe to run: no access outside the file, the arena and the caller's buffers, no division by zero, no recursion, and
  *     no more than e8_limits allows of work and memory.
  *   - The same model and input give the same output bytes on every CPU, at every CPU level and for every thread count.
- *   - e8_model_open does not copy weights; a memory-mapped file is used in place.
+ *   - e8_model_open does not copy weights; a memory-mapped file is used in place. Weights that the file holds entropy-coded are
+ *     decoded by e8_session_init, into the arena.
  *
  * What it does not promise
  *   - That a model is the one you meant: the CRC finds damage, not forgery. Sign the file if that matters.
@@ -104,6 +105,7 @@ typedef struct e8_tensor {
     size_t offset;    /* activations: place in the arena */
     uint32_t first;   /* activations: operator that writes it (0 for a model input) */
     uint32_t last;    /* activations: last operator that reads it (the operator count for a model output) */
+    size_t stored;    /* constants: bytes in the file, fewer than `bytes` where they are entropy-coded */
 } e8_tensor;
 
 /* One operator of an open model. */
@@ -181,17 +183,20 @@ E8_API uint32_t e8_model_crc(const e8_model *model);
 E8_API uint64_t e8_model_macs(const e8_model *model);
 
 /* Arena bytes for a session with so many threads (at least 1) on this CPU, or SIZE_MAX where so many threads need more than
- * it can address; the activations alone are e8_model_activation_bytes. A model that cannot run here with one thread is not opened. */
+ * it can address; the activations alone are e8_model_activation_bytes, decoded weights (0 where the file holds none entropy-coded)
+ * e8_model_decoded_bytes. A model that cannot run here with one thread is not opened. */
 E8_API size_t e8_model_arena(const e8_model *model, uint32_t threads);
 
 /* The least that a session takes: without the memory in which it keeps, from the beginning, what operators derive from weights and
  * scales (biases as codes, multipliers). With less than e8_model_arena each run derives it anew, to the same results. */
 E8_API size_t e8_model_arena_least(const e8_model *model, uint32_t threads);
 E8_API size_t e8_model_activation_bytes(const e8_model *model);
+E8_API size_t e8_model_decoded_bytes(const e8_model *model);
 
 /* Prepare a session in `arena`: `bytes` should be e8_model_arena(model, threads) and must be at least e8_model_arena_least(model,
  * threads), 64-byte aligned. So much of the arena is zeroed and belongs to the session until it is forgotten. Without e8_session_parallel
- * the work runs on the calling thread. */
+ * the work runs on the calling thread. E8_ERR_FORMAT: entropy-coded weights do not end where they should (a file that was made so;
+ * damage is found by the checksum). */
 E8_API e8_status e8_session_init(e8_session *session, const e8_model *model, void *arena, size_t bytes, uint32_t threads);
 
 /* Use a parallel-for; it is called with a count of at most the session's threads. NULL returns to the calling thread. */

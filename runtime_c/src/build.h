@@ -2,7 +2,7 @@
  *
  * What this build holds. A pruned build names a header (written by converter/prune.py) with the operators, and for each the forms
  * of data that it must compute; the rest of its code is not compiled in. Opening a model that needs more gives
- * E8_ERR_UNSUPPORTED with the rule op.kind or op.form. */
+ * E8_ERR_UNSUPPORTED with the rule op.kind, op.form or tensor.entropy. */
 #ifndef E8_BUILD_H
 #define E8_BUILD_H
 
@@ -19,6 +19,7 @@
 #else
 #define E8_OPS_USED(X) E8_OPS(X)
 #define E8_HAS(table, forms) 1
+#define E8_HAS_ENTROPY 1 /* entropy-coded weights */
 #endif
 
 #endif

@@ -4,6 +4,7 @@
 #include "model.h"
 
 #include "crc32c.h"
+#include "entropy.h"
 #include "plan.h"
 
 _Static_assert(sizeof(struct model) <= sizeof(e8_model), "e8_model is too small for its content");
@@ -178,11 +179,26 @@ static e8_status find_calibration(struct model *m, e8_diag *diag)
     return E8_OK;
 }
 
-static e8_status verify_tensors(const struct model *m, e8_diag *diag)
+/* Decoded weights lie one after the other, each from a multiple of 64. */
+static bool place_decoded(struct model *m, const struct tensor *t)
 {
+    struct entropy e = {.data = t->coded, .bits = t->bits, .bytes = t->data.count};
+    if (t->offset != m->decoded_bytes || !entropy_is_sound(&e)) return false;
+    m->decoded_bytes = size_add(m->decoded_bytes, size_align(e.bytes, 64));
+    m->scratch_shared = ENTROPY_SLOTS * sizeof(uint32_t);
+    return true;
+}
+
+static e8_status verify_tensors(struct model *m, e8_diag *diag)
+{
+    struct tensor t;
     const char *rule;
-    for (uint32_t i = 0; i < m->tensors.count; i++)
+    for (uint32_t i = 0; i < m->tensors.count; i++) {
         if (!tensor_is_sound(m, i, &rule)) return fail(diag, E8_ERR_FORMAT, rule, E8_ABSENT, i);
+        tensor_decode(m, i, &t);
+        if (t.coded.count && !E8_HAS_ENTROPY) return fail(diag, E8_ERR_UNSUPPORTED, "tensor.entropy", E8_ABSENT, i);
+        if (t.coded.count && !place_decoded(m, &t)) return fail(diag, E8_ERR_FORMAT, "tensor.entropy", E8_ABSENT, i);
+    }
     return E8_OK;
 }
 
@@ -190,14 +206,15 @@ static e8_status verify_tensors(const struct model *m, e8_diag *diag)
 static bool constant_is_plain(const struct op_type *type, uint32_t i, const struct tensor *t)
 {
     bool packed = i < 32 && (type->packed >> i & 1u);
-    return packed || !t->constant || t->data.count == t->bytes;
+    return packed || !t->constant || (t->coded.count == 0 && t->data.count == t->bytes);
 }
 
 /* Bytes of a session's arena, less what its operators keep; may exceed what this machine can address. */
 static uint64_t least_bytes(const struct model *m, uint32_t threads)
 {
     uint64_t per_thread = size_align(m->scratch_thread, 64), shared = size_align(m->scratch_shared, 64);
-    return size_add(size_align(m->activation_bytes, 64), size_add(shared, size_mul(per_thread, threads)));
+    uint64_t kept = size_add(size_align(m->activation_bytes, 64), m->decoded_bytes);
+    return size_add(kept, size_add(shared, size_mul(per_thread, threads)));
 }
 
 static e8_status verify_op(struct model *m, uint32_t index, const e8_limits *limits, e8_diag *diag)
@@ -248,7 +265,7 @@ e8_status e8_model_open(e8_model *model, const void *file, size_t size, const e8
     TRY(verify_structure(&m, limits, diag));
     TRY(find_calibration(&m, diag));
     TRY(verify_tensors(&m, diag));
-    if (m.activation_bytes > limits->arena) FAIL(E8_ERR_LIMIT, "limit.arena");
+    if (size_add(m.activation_bytes, m.decoded_bytes) > limits->arena) FAIL(E8_ERR_LIMIT, "limit.arena");
     for (uint32_t i = 0; i < m.ops.count; i++) TRY(verify_op(&m, i, limits, diag));
     if (!plan_is_sound(&m, &rule, &op, &tensor)) return fail(diag, E8_ERR_FORMAT, rule, op, tensor);
     memset(model, 0, sizeof *model);
@@ -309,6 +326,7 @@ e8_status e8_model_tensor(const e8_model *model, uint32_t index, e8_tensor *tens
         .offset = (size_t)t.offset,
         .first = t.first,
         .last = t.last,
+        .stored = t.coded.count ? t.coded.count : t.data.count,
     };
     memcpy(tensor->dims, t.dims, sizeof t.dims);
     return E8_OK;
@@ -390,6 +408,11 @@ uint64_t e8_model_macs(const e8_model *model)
 size_t e8_model_activation_bytes(const e8_model *model)
 {
     return (size_t)model_of(model)->activation_bytes;
+}
+
+size_t e8_model_decoded_bytes(const e8_model *model)
+{
+    return (size_t)model_of(model)->decoded_bytes;
 }
 
 static size_t addressable_bytes(uint64_t total)

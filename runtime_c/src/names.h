@@ -16,6 +16,8 @@
 #define copy_elements e8_i_copy_elements
 #define cpu_features e8_i_cpu_features
 #define crc32c e8_i_crc32c
+#define entropy_decode e8_i_entropy_decode
+#define entropy_is_sound e8_i_entropy_is_sound
 #define flat_root e8_i_flat_root
 #define flat_verify_table e8_i_flat_verify_table
 #define linear_check e8_i_linear_check
@@ -57,6 +59,7 @@
 #define strided_next e8_i_strided_next
 #define strided_of e8_i_strided_of
 #define strided_space e8_i_strided_space
+#define tensor_bytes e8_i_tensor_bytes
 #define tensor_code e8_i_tensor_code
 #define tensor_decode e8_i_tensor_decode
 #define tensor_dims8 e8_i_tensor_dims8

@@ -27,6 +27,7 @@ struct model {
     const uint8_t *table; /* the root */
     struct flat_vector tensors, ops, inputs, outputs;
     uint64_t activation_bytes; /* arena for activations, already multiplied by `widen` */
+    uint64_t decoded_bytes;    /* arena for weights that are stored entropy-coded; follows that for activations */
     uint64_t scratch_shared;   /* largest over the operators */
     uint64_t scratch_thread;   /* largest over the operators, per thread */
     uint64_t kept;             /* what the operators keep, each aligned to 64 */
@@ -46,12 +47,13 @@ struct tensor {
     bool constant;
     uint64_t elements;    /* product of dims */
     uint64_t bytes;       /* elements * width for activations and plain constants; stored bytes for packed weights */
-    uint64_t offset;      /* activations: place in the arena */
+    uint64_t offset;      /* place among the arena's activations, or decoded weights */
     uint32_t first, last; /* activations: life */
     uint32_t bits, group; /* weights: width of a code (the type's own when the file says 0), inputs per scale */
     struct flat_vector scales;
-    struct flat_vector data; /* constants: stored bytes, little-endian */
-    void *address;           /* in run: where the elements are */
+    struct flat_vector data;  /* constants: stored bytes, little-endian; coded ones have an address in a run only */
+    struct flat_vector coded; /* constants: the entropy-coded bytes, or none */
+    void *address;            /* in run: where the elements are */
 };
 
 /* One operator of an open model. */
@@ -131,6 +133,9 @@ E8_OPS(X)
  * Decode one that is. Defined in tensor.c. */
 bool tensor_is_sound(const struct model *model, uint32_t index, const char **rule);
 void tensor_decode(const struct model *model, uint32_t index, struct tensor *t);
+
+/* Where a session keeps a constant's bytes: in the file, or decoded in the arena. */
+const uint8_t *tensor_bytes(const struct model *model, const uint8_t *arena, const struct tensor *t);
 
 /* Input or output `i` of an operator. An absent optional input gives false and a zeroed tensor. In a check the address is NULL. */
 bool op_input(const struct op *op, uint32_t i, struct tensor *t);

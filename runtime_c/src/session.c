@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model.h"
 
+#include "entropy.h"
+
 /* The private content of e8_session. */
 struct session {
     const struct model *model;
@@ -53,6 +55,20 @@ static void keep(const struct session *s, uint8_t *place)
     }
 }
 
+/* Decode the weights that are stored entropy-coded; the table of the one at hand lies in the shared scratch. */
+static e8_status decode_weights(const struct session *s)
+{
+    struct tensor t;
+    for (uint32_t i = 0; E8_HAS_ENTROPY && s->model->decoded_bytes && i < s->model->tensors.count; i++) {
+        tensor_decode(s->model, i, &t);
+        if (t.coded.count == 0) continue;
+        struct entropy e = {.data = t.coded, .bits = t.bits, .bytes = t.data.count};
+        uint8_t *to = (uint8_t *)(uintptr_t)tensor_bytes(s->model, s->arena, &t);
+        if (!entropy_decode(&e, (uint32_t *)(void *)s->shared, to)) return E8_ERR_FORMAT;
+    }
+    return E8_OK;
+}
+
 e8_status e8_session_init(e8_session *session, const e8_model *model, void *arena, size_t bytes, uint32_t threads)
 {
     if (!session || !model || !arena || threads == 0) return E8_ERR_ARGUMENT;
@@ -64,12 +80,13 @@ e8_status e8_session_init(e8_session *session, const e8_model *model, void *aren
         .model = m,
         .kernels = e8_kernels_for_cpu(),
         .arena = base,
-        .shared = base + size_align(m->activation_bytes, 64),
+        .shared = base + size_align(m->activation_bytes, 64) + m->decoded_bytes,
         .thread_bytes = (size_t)size_align(m->scratch_thread, 64),
         .threads = threads,
     };
     s.thread = s.shared + size_align(m->scratch_shared, 64);
     memset(arena, 0, bytes < most ? least : most);
+    TRY(decode_weights(&s));
     if (m->kept && bytes >= most) {
         s.kept = (uint8_t **)(void *)(base + least);
         keep(&s, base + least + model_places_bytes(m));
@@ -115,21 +132,22 @@ const void *e8_session_tensor(const e8_session *session, uint32_t index)
     struct tensor t;
     if (index >= s->model->tensors.count) return NULL;
     tensor_decode(s->model, index, &t);
-    return t.constant ? t.data.bytes : s->arena + t.offset;
+    return t.constant ? tensor_bytes(s->model, s->arena, &t) : s->arena + t.offset;
 }
 
 /* On a big-endian machine: copy the constants that an operator reads to the start of the shared scratch, each element's bytes
  * reversed. Codes of 1 byte are copied too, so that places are simple. Gives the bytes used. */
-static size_t swap_constants(const struct op *op, uint8_t *place)
+static size_t swap_constants(const struct session *s, const struct op *op, uint8_t *place)
 {
     size_t used = 0;
     struct tensor t;
     for (uint32_t i = 0; i < op->inputs.count; i++) {
         if (!op_input(op, i, &t) || !t.constant) continue;
         size_t width = type_bytes(t.type);
+        const uint8_t *bytes = tensor_bytes(s->model, s->arena, &t);
         for (size_t k = 0; k < t.data.count; k++) {
             size_t at = k / width * width + (width - 1 - k % width);
-            place[used + k] = at < t.data.count ? t.data.bytes[at] : 0;
+            place[used + k] = at < t.data.count ? bytes[at] : 0;
         }
         used += (size_t)size_align(t.data.count, 64);
     }
@@ -141,7 +159,7 @@ static e8_status run_op(const struct session *s, uint32_t index)
     struct run r = run_of(s, index);
     if (E8_BIG_ENDIAN) {
         r.swapped = s->shared;
-        r.shared += swap_constants(&r.op, s->shared);
+        r.shared += swap_constants(s, &r.op, s->shared);
     }
     return model_op_type(r.op.kind)->run(&r);
 }

@@ -34,6 +34,12 @@ void tensor_decode(const struct model *model, uint32_t index, struct tensor *t)
         t->bits = flat_byte(table, Tensor_bits, 0);
         t->group = flat_uint(table, Tensor_group, 0);
         if (t->bits == 0) t->bits = 8 * (uint32_t)type_bytes(t->type);
+        uint32_t decoded = flat_uint(table, Tensor_decoded, 0);
+        if (decoded && t->data.count) {
+            t->offset = flat_ulong(table, Tensor_offset, 0);
+            t->coded = t->data;
+            t->data = (struct flat_vector){NULL, decoded};
+        }
     } else {
         t->offset = flat_ulong(table, Tensor_offset, 0) * model->widen;
         t->first = flat_uint(table, Tensor_first, 0);
@@ -77,6 +83,7 @@ static bool scales_are_sound(const uint8_t *table, uint32_t type, bool constant)
 static bool constant_is_sound(const struct tensor *t)
 {
     if (t->bits > 16 && t->bits != 8 * type_bytes(t->type)) return false;
+    if (t->coded.count) return t->bits <= 8 && t->data.count % t->bits == 0 && ((uintptr_t)t->coded.bytes & 63u) == 0;
     /* 64-byte alignment lets kernels use aligned loads on the mapped file. */
     return t->data.count > 0 && ((uintptr_t)t->data.bytes & 63u) == 0;
 }
@@ -103,6 +110,11 @@ bool tensor_is_sound(const struct model *model, uint32_t index, const char **rul
     *rule = constant ? "tensor.data" : "tensor.place";
     tensor_decode(model, index, &t);
     return constant ? constant_is_sound(&t) : activation_is_sound(model, table, &t);
+}
+
+const uint8_t *tensor_bytes(const struct model *model, const uint8_t *arena, const struct tensor *t)
+{
+    return t->coded.count ? arena + size_align(model->activation_bytes, 64) + t->offset : t->data.bytes;
 }
 
 bool op_input(const struct op *op, uint32_t i, struct tensor *t)
@@ -133,11 +145,13 @@ static uint8_t *swapped_address(const struct run *r, uint32_t i)
 
 void run_locate(const struct run *r, uint32_t i, struct tensor *t)
 {
-    /* Constants are read-only; operators never write through an input's address. */
-    if (!t->constant)
+    if (!t->constant) {
         t->address = r->arena + t->offset;
-    else
-        t->address = r->swapped ? swapped_address(r, i) : (void *)(uintptr_t)t->data.bytes;
+        return;
+    }
+    /* Constants are read-only; operators never write through an input's address. */
+    t->data.bytes = tensor_bytes(r->op.model, r->arena, t);
+    t->address = r->swapped ? swapped_address(r, i) : (void *)(uintptr_t)t->data.bytes;
 }
 
 bool run_input(const struct run *r, uint32_t i, struct tensor *t)

@@ -111,15 +111,21 @@ def families() -> Iterator[tuple[str, Graph]]:
         b.add("Pad", kind=schema.PadKind.EDGE, before=[0, 1, 0, 0], after=[0, 0, 2, 0]).add("Transpose", perm=[0, 3, 1, 2]).done(),
     )
     b = Builder()
+    peaked = b.graph.constant((b.random.standard_normal((48, 3, 3, 8)) ** 3).astype(np.float32), "w")
+    yield "entropy", b.add("Conv2D", peaked, b.weights(48)).done()
+    b = Builder()
     b.add("Cast", shape=SHAPE, dtype=DType.UINT8).add("NormalizePicture", mean=[0.5] * 8, std=[0.25, 0.5, 1.0, 2.0, -1.0, 3.0, 0.1, 1.5])
     yield "normalize_picture", b.add("Conv2D", b.weights(8, 1, 1, 8), b.weights(8)).done()
 
 
 def build(graph: Graph, mode: str, x: Array) -> bytes:
-    """The file of a graph, `mode` as in Scheme or "int16" (full, with int16 activations; "borders": every other node); full ones are
-    calibrated on x."""
+    """The file of a graph, `mode` as in Scheme or "int16" (full, with int16 activations; "borders": every other node) or the width
+    of entropy-coded weights; full ones are calibrated on x."""
     quantised = copy.deepcopy(graph)
     wide: dict[str, Any] = {"int16": {"activations": "int16"}, "borders": {"int16": tuple(n.name for n in graph.nodes[::2])}}.get(mode, {})
+    if mode in ("4bits", "8bits"):
+        apply(quantised, Scheme(mode="weight", bits=int(mode[0])))
+        return write(quantised, "on")
     apply(quantised, Scheme(mode="full", **wide) if wide else Scheme(mode=mode, calibratable=mode == "weight"))
     data = write(quantised)
     if mode not in ("full", "int16", "borders") or edge8.Model(data).calibrated:
@@ -136,9 +142,12 @@ def main() -> None:
     expected = {"x": np.random.default_rng(88).standard_normal(SHAPE).astype(np.float32)}
     for name, graph in families():
         extra = {"fully_connected": ["dynamic"], "unary": ["borders"], "movement": ["borders"]}.get(name, [])
-        if any(operators()[node.op].int16 for node in graph.nodes):
+        forms = ["float", "weight", "full"]
+        if name == "entropy":
+            forms = ["4bits", "8bits"]
+        elif any(operators()[node.op].int16 for node in graph.nodes):
             extra.append("int16")
-        for mode in ("float", "weight", "full", *extra):
+        for mode in (*forms, *extra):
             data = build(graph, mode, expected["x"])
             (folder / f"{name}.{mode}.e8").write_bytes(data)
             expected[f"{name}.{mode}"] = edge8.Model(data).session()(expected["x"])

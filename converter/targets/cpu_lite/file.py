@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import flatbuffers
@@ -17,7 +18,9 @@ import numpy as np
 from ... import schema_generated
 from ...crc32c import crc32c
 from ...graph import DType, Graph, Node, Tensor
+from ...linear import code_bits
 from ...ops import operators
+from .entropy import encode, worth_coding
 from .plan import Plan, plan_arena
 
 __all__ = ["HEADER_BYTES", "MAGIC", "write"]
@@ -48,8 +51,17 @@ def _vector(builder: Any, values: Any, dtype: str) -> int:
     return int(builder.CreateNumpyVector(np.asarray(values, dtype=dtype)))
 
 
-def _write_tensor(builder: Any, tensor: Tensor, stored: bytes | None, plan: Plan, index_of: dict[str, int]) -> int:
-    data = _data_vector(builder, stored) if stored is not None else None
+@dataclass(frozen=True)
+class _Stored:
+    """A constant's bytes as they are stored; entropy-coded ones have a size and a place once they are decoded."""
+
+    data: bytes
+    decoded: int = 0
+    offset: int = 0
+
+
+def _write_tensor(builder: Any, tensor: Tensor, stored: _Stored | None, plan: Plan, index_of: dict[str, int]) -> int:
+    data = _data_vector(builder, stored.data) if stored is not None else None
     waits = tensor.scale is None and tensor.dtype in (DType.INT8, DType.INT16) and stored is None
     scale = np.zeros(1, "<f4") if waits else tensor.scale
     scale_at = None if scale is None else _vector(builder, np.ravel(scale), "<f4")
@@ -78,6 +90,9 @@ def _write_tensor(builder: Any, tensor: Tensor, stored: bytes | None, plan: Plan
         schema.TensorAddBits(builder, tensor.bits)
         schema.TensorAddGroup(builder, tensor.group)
         schema.TensorAddData(builder, data)
+        if stored is not None and stored.decoded:
+            schema.TensorAddOffset(builder, stored.offset)
+            schema.TensorAddDecoded(builder, stored.decoded)
     else:
         place = plan.places[tensor.name]
         schema.TensorAddOffset(builder, place.offset)
@@ -144,12 +159,32 @@ def _stored_bytes(graph: Graph) -> dict[str, bytes]:
     return stored
 
 
-def write(graph: Graph) -> bytes:
+def _coded(graph: Graph, order: list[str], packed: dict[str, bytes], entropy: str) -> dict[str, _Stored]:
+    """What is stored of each constant: weights entropy-coded where that is worth it."""
+    weights = (
+        {n.inputs[1] for n in graph.nodes if len(n.inputs) > 1 and hasattr(operators()[n.op], "unpack")} if entropy != "off" else set()
+    )
+    place, stored = 0, {}
+    for name in order:
+        data = packed.pop(name, None)
+        if data is None:
+            continue
+        bits = code_bits(graph.tensors[name]) if name in weights else 0
+        if bits and worth_coding(data, bits, entropy):
+            stored[name] = _Stored(encode(data, bits), len(data), place)
+            place += -(-len(data) // _WEIGHT_ALIGNMENT) * _WEIGHT_ALIGNMENT
+        else:
+            stored[name] = _Stored(data)
+    return stored
+
+
+def write(graph: Graph, entropy: str = "off") -> bytes:
     """The .e8 file of a graph.
 
     Args:
         graph: in execution order; every graph output is written by a node. INT8 activations without a scale make a
             weights-quantised file that calibration can complete.
+        entropy: ``"off"``, ``"auto"`` or ``"on"``: which weights are stored entropy-coded.
 
     Returns:
         The whole file.
@@ -158,8 +193,8 @@ def write(graph: Graph) -> bytes:
     order = _tensor_order(graph)
     index_of = {name: i for i, name in enumerate(order)}
     plan = plan_arena(graph)
-    stored = _stored_bytes(graph)
-    builder = flatbuffers.Builder(4096 + 1024 * len(graph.nodes) + sum(len(b) + 256 for b in stored.values()))
+    stored = _coded(graph, order, _stored_bytes(graph), entropy)
+    builder = flatbuffers.Builder(4096 + 1024 * len(graph.nodes) + sum(len(b.data) + 256 for b in stored.values()))
     # The builder's room is touched as it fills: what it took over is let go, so that the weights are there once.
     tensors = [_write_tensor(builder, graph.tensors[name], stored.pop(name, None), plan, index_of) for name in order]
     ops = [_write_op(builder, graph, node, index_of) for node in graph.nodes]

@@ -14,6 +14,7 @@ from edge8 import Model
 from ... import schema_generated
 from ...graph import DType, Graph, Node, Tensor, numpy_dtype
 from ...ops import operators
+from .entropy import decode
 from .file import ABSENT, HEADER_BYTES
 
 __all__ = ["read"]
@@ -30,6 +31,8 @@ def _tensor(table: Any, name: str) -> tuple[Tensor, bytes | None]:
     shape = tuple(int(n) for n in table.ShapeAsNumpy()) if not table.ShapeIsNone() else ()
     scale = np.array(table.ScaleAsNumpy(), np.float32) if not table.ScaleIsNone() else None
     stored = None if table.DataIsNone() else np.asarray(table.DataAsNumpy()).tobytes()
+    if stored is not None and table.Decoded():
+        stored = decode(stored, table.Bits() or 8, table.Decoded())
     if stored is None and scale is not None and not scale.any():
         scale = None  # waits for calibration
     tensor = Tensor(name, shape, DType(table.Type()), scale=scale, zero_point=table.ZeroPoint(), bits=table.Bits(), group=table.Group())
@@ -72,7 +75,8 @@ def read(data: bytes) -> Graph:
         data: the whole file; it is verified first.
 
     Returns:
-        The graph; ``write`` of it gives the same file. Constants are logical arrays, scales are as calibration left them.
+        The graph; ``write`` of it gives the same file, unless that
+        holds entropy-coded weights. Constants are logical arrays, scales are as calibration left them.
 
     Raises:
         FormatError: the bytes are not a model that this version can run.
