@@ -17,34 +17,30 @@ import numpy as np
 import onnx
 
 from edge8 import Model, Session
-from edge8.calibrate import Calibration
 
 from .atomic import write_file
 from .calibration import open_samples
 from .errors import ConvertError
 from .graph import Graph
-from .memory import give_back
+from .memory import give_back, put_aside
 from .passes.base import optimise
 from .picture_input import take_pictures
 from .progress import track
-from .quant.assemble import file_with
-from .quant.corrections import CORRECTIONS, Improved, Step, improve
+from .quant.assemble import calibrated, file_with
+from .quant.corrections import CORRECTIONS, REPORT_SAMPLES, Answers, Improved, Step, improve
 from .quant.evaluation import goal_of
 from .quant.reach import coded_with_data, fewest_in_float, hold_out, width_for_each
-from .quant.scheme import CODED, Decision, Scheme
+from .quant.scheme import CODED, Decision, Scheme, decide
 from .report.layers import feeds, real
 from .report.page import report_suffix
 
 __all__ = ["Report", "compare", "convert", "convert_graph", "float_file", "load_graph", "outputs_of"]
 
-# Corrections look at so many samples at most, and need so many to hold a quarter out.
-CORRECTION_SAMPLES, FEWEST_SAMPLES = 48, 8
+FEWEST_SAMPLES = 8
+"""Corrections need so many samples to hold a quarter out."""
 
 Array = np.ndarray[Any, Any]
 Sample = Mapping[str, Array]
-
-REPORT_SAMPLES = 8
-"""Samples on which outputs, and a report's layers, are compared with the float model."""
 
 
 @dataclass
@@ -120,7 +116,7 @@ def load_graph(model: str | Path | onnx.ModelProto, input_shape: Mapping[str, tu
 
     graph = load(model, input_shape=input_shape)
     optimise(graph)
-    give_back()
+    put_aside(graph.tensors.values())
     return graph
 
 
@@ -146,19 +142,31 @@ def outputs_of(result: Array | dict[str, Array], model: Model) -> dict[str, Arra
     return result if isinstance(result, dict) else {model.outputs[0].name: result}
 
 
+def answers_of(reference: bytes, samples: Iterable[Sample], *, threads: int = 1) -> Answers:
+    """Samples with the outputs that a file gives for them."""
+    model = Model(reference)
+    session = model.session(threads)
+    return [(sample, list(outputs_of(session(dict(sample)), model).values())) for sample in samples]
+
+
 def compare(reference: bytes, other: bytes, samples: Iterable[Sample], *, threads: int = 1) -> dict[str, dict[str, float]]:
     """Cosine and SQNR of each real-valued output of ``other`` against ``reference`` (both .e8 files), over the samples."""
-    first, second = Model(reference), Model(other)
-    sessions = first.session(threads), second.session(threads)
-    codes = {t.name: t for t in second.outputs}
+    return _accuracy([t.name for t in Model(reference).outputs], answers_of(reference, samples, threads=threads), other, threads)
+
+
+def _accuracy(names: Sequence[str], answers: Answers, other: bytes, threads: int) -> dict[str, dict[str, float]]:
+    """As `compare`, where the outputs, called ``names``, are known."""
+    model = Model(other)
+    session = model.session(threads)
+    codes = {t.name: t for t in model.outputs}
     gathered: dict[str, tuple[list[Array], list[Array]]] = {}
-    for sample in samples:
-        a, b = outputs_of(sessions[0](sample), first), outputs_of(sessions[1](feeds(second, sample)), second)
-        for name, y in a.items():
-            if y.dtype.kind == "f" and name in b:
+    for sample, expected in answers:
+        found = outputs_of(session(feeds(model, sample)), model)
+        for name, y in zip(names, expected, strict=True):
+            if y.dtype.kind == "f" and name in found:
                 pair = gathered.setdefault(name, ([], []))
                 pair[0].append(y)
-                pair[1].append(real(codes[name], b[name]))
+                pair[1].append(real(codes[name], found[name]))
     joined = {name: (np.stack(a), np.stack(b)) for name, (a, b) in gathered.items()}
     return {name: {"cosine": _cosine(a, b), "sqnr": _sqnr(a, b)} for name, (a, b) in joined.items()}
 
@@ -180,6 +188,7 @@ def _corrected(
     percentile: float,
     threads: int,
     steps: list[Step] | None,
+    progress: Callable[[Iterable[Sample]], Iterable[Sample]] = lambda samples: samples,
 ) -> Improved:
     """The graph after the corrections that help; too few samples to hold some out leave it as it is."""
     unknown = [name for name in corrections if name not in CORRECTIONS]
@@ -187,13 +196,20 @@ def _corrected(
         raise ConvertError(
             f"unknown correction {unknown[0]!r}", rule="quant.corrections", where="--corrections", hint=f"Known: {', '.join(CORRECTIONS)}"
         )
-    first = [{name: np.array(x) for name, x in sample.items()} for sample in islice(iter(samples), CORRECTION_SAMPLES)]
-    if not corrections or len(first) < FEWEST_SAMPLES:
+    if not corrections or sum(1 for _ in islice(iter(samples), FEWEST_SAMPLES)) < FEWEST_SAMPLES:
         return Improved(graph, graph, [])
-    improved = improve(graph, scheme, first, corrections=corrections, method=method, percentile=percentile, threads=threads)
+    ranges: dict[str, Any] = {"method": method, "percentile": percentile, "threads": threads}
+    improved = improve(graph, scheme, samples, corrections=corrections, progress=progress, **ranges)
     if steps is not None:
         steps += improved.steps
     return improved
+
+
+def _waits(graph: Graph, scheme: Scheme) -> bool:
+    """Whether the graph's file needs ranges: some activations become codes, and the model gives no scales of its own."""
+    if scheme.mode != "full" or any(t.scale is not None for t in graph.activations()):
+        return scheme.mode == "full" and not Model(file_with(graph, scheme)[0]).calibrated
+    return any(d.domain in CODED for d in decide(graph, scheme))
 
 
 def convert_graph(
@@ -228,32 +244,51 @@ def convert_graph(
     Raises:
         ConvertError: full quantisation without samples.
     """
-    data, decisions, _ = file_with(graph, scheme)
-    model = Model(data)
-    if scheme.mode != "full" or model.calibrated:
-        return data, decisions, 0, []
+    data, decisions, count, first, _ = _converted(
+        graph, scheme, samples, method=method, percentile=percentile, threads=threads, quiet=quiet, total=total, corrections=corrections,
+        steps=steps,
+    )  # fmt: skip
+    return data, decisions, count, first
+
+
+def _converted(
+    graph: Graph,
+    scheme: Scheme,
+    samples: Iterable[Sample] | None,
+    *,
+    method: str,
+    percentile: float,
+    threads: int,
+    quiet: bool,
+    corrections: Sequence[str],
+    steps: list[Step] | None,
+    total: int | None = None,
+) -> tuple[bytes, list[Decision], int, list[Sample], Answers]:
+    """As `convert_graph`; where the float model ran, the first samples come with its outputs, too."""
+    if not _waits(graph, scheme):
+        return *file_with(graph, scheme)[:2], 0, [], []
     if samples is None:
         raise ConvertError(
             "full quantisation needs data to calibrate on", rule="calibration.missing", where="--calibration", hint="Or use --quant weight"
         )
-    if corrections:
-        samples = list(samples) if isinstance(samples, Iterator) else samples
-        improved = _corrected(graph, scheme, samples, corrections, method, percentile, threads, steps)
-        data, decisions, _ = file_with(improved.graph, scheme)
-        model = Model(data)
+    again = list(samples) if corrections and isinstance(samples, Iterator) else samples
     kept: list[Sample] = []
 
+    def progress(items: Iterable[Sample]) -> Iterable[Sample]:
+        return track(items, "calibrating", total, quiet=quiet)
+
     def watched() -> Iterable[Sample]:
-        for sample in track(samples, "calibrating", total, quiet=quiet):
+        for sample in progress(again):
             if len(kept) < REPORT_SAMPLES:
                 kept.append({name: np.array(x) for name, x in sample.items()})
             yield sample
 
-    calibration = Calibration(model)
-    count = calibration.run(watched(), threads)
+    improved = _corrected(graph, scheme, again, corrections, method, percentile, threads, steps, progress)
+    data, decisions, _ = file_with(improved.graph, scheme)
+    data, count = calibrated(data, watched(), improved, method=method, percentile=percentile, threads=threads)
     if count == 0:
         raise ConvertError("there are no samples", rule="calibration.empty", where="--calibration")
-    return calibration.fill(method, percentile), decisions, count, kept
+    return data, decisions, count, kept or [sample for sample, _ in improved.first], improved.first
 
 
 def convert(
@@ -409,6 +444,7 @@ def convert(
     searched: dict[str, Any] = {}
     count = 0
     kept: list[Sample] = []
+    answers: Answers = []
 
     def say(text: str) -> None:
         if not quiet:
@@ -426,8 +462,11 @@ def convert(
         calibrating = samples
         rules = {"min_int8": min_int8 / 100, "best_effort": best_effort, "say": say}
         data, decisions, count, searched = fewest_in_float(improved, scheme, goal, lambda: calibrating, **rules, **ranges)
+        kept, answers = [sample for sample, _ in improved.first], improved.first
     else:
-        data, decisions, count, kept = convert_graph(graph, scheme, samples, corrections=corrections, steps=steps, quiet=quiet, **ranges)
+        data, decisions, count, kept, answers = _converted(
+            graph, scheme, samples, corrections=corrections, steps=steps, quiet=quiet, **ranges
+        )
     if samples is not None and not kept and quant != "float":
         kept = list(itertools.islice(samples, REPORT_SAMPLES))
     opened = Model(data)
@@ -438,7 +477,7 @@ def convert(
         onnx_bytes=Path(model).stat().st_size if not isinstance(model, onnx.ModelProto) else model.ByteSize(),
         decisions=decisions,
         samples=count,
-        corrections=[{"name": s.name, "state": "kept" if s.kept else "not kept", "before": s.before, "after": s.after} for s in steps],
+        corrections=[{"name": s.name, "state": s.state, "before": s.before, "after": s.after} for s in steps],
         macs=opened.macs,
         int8_macs=_coded_macs(opened, 1),
         int16_macs=_coded_macs(opened, 2),
@@ -447,9 +486,9 @@ def convert(
         warnings=list(graph.metadata.get("warnings", [])),
     )
     give_back()
-    reference = float_file(graph) if kept or report is not None else b""
+    reference = float_file(graph) if (kept and not answers) or report is not None else b""
     if kept:
-        made.accuracy = compare(reference, data, kept, threads=threads)
+        made.accuracy = _accuracy(graph.outputs, answers or answers_of(reference, kept, threads=threads), data, threads)
     if device is not None:
         made.device = _device_lines(device, opened)
     made.search = searched

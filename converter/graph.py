@@ -8,6 +8,7 @@ transposes), after each pass, and when it is written.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -143,6 +144,11 @@ class Graph:
         """Add a plain constant of one of the file's types; gives its name back."""
         dtype = next(d for d, n in _NUMPY.items() if n == array.dtype.newbyteorder("<") or n == array.dtype)
         return self.add(Tensor(self.fresh(hint), tuple(array.shape), dtype, np.ascontiguousarray(array)))
+
+    def copy(self) -> Graph:
+        """A graph that can be changed without changing this one. Arrays are shared: a change puts another array in place of one."""
+        shared: dict[int, Any] = {id(t.data): t.data for t in self.tensors.values() if t.data is not None}
+        return copy.deepcopy(self, shared)
 
     def producers(self) -> dict[str, Node]:
         """Tensor name to the node that writes it."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ OPSETS = (9, 21)
 """Oldest and newest opset that the import handlers were written for."""
 
 _LIMIT = 2**31 - 1
+_LARGE = 1 << 14
+"""Elements of initialisers whose data the checker does not get."""
 _DOMAINS = ("", "ai.onnx")
 _MASKED = ("Add", "Where", "Clip", "Pad", "Max", "Min", "Expand", "Concat", "Slice", "Gather", "Unsqueeze", "Reshape", "Cast", "Identity")
 """Operators that may read a constant with infinities in it: masks."""
@@ -67,7 +70,7 @@ def check(proto: onnx.ModelProto, where: str, remarks: list[str]) -> onnx.ModelP
     for kind in shapeless:
         kind.shape.SetInParent()
     try:
-        onnx.checker.check_model(proto)
+        onnx.checker.check_model(_light(proto))
     except (onnx.checker.ValidationError, ValueError, RuntimeError, TypeError) as error:
         first = str(error).strip().splitlines()
         raise ConvertError(
@@ -79,6 +82,34 @@ def check(proto: onnx.ModelProto, where: str, remarks: list[str]) -> onnx.ModelP
     for kind in shapeless:
         kind.ClearField("shape")
     return _raise_opset(proto, where, remarks)
+
+
+def _light(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model for the checker, which would make two more copies of it: raw data of large initialisers, into which it does not
+    look, is left out (`check_weights` reads all of them)."""
+    result = onnx.ModelProto()
+    _copy_fields(proto, result, "graph")
+    _copy_fields(proto.graph, result.graph, "initializer")
+    for tensor in proto.graph.initializer:
+        fields = {field.name for field, _ in tensor.ListFields()}
+        raw = fields <= {"dims", "data_type", "name", "raw_data", "doc_string"} and "raw_data" in fields
+        if raw and tensor.data_type != onnx.TensorProto.STRING and math.prod(tensor.dims) > _LARGE:
+            result.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=[0])
+        else:
+            result.graph.initializer.append(tensor)
+    return result
+
+
+def _copy_fields(source: Any, target: Any, but: str) -> None:
+    for field, value in source.ListFields():
+        if field.name == but:
+            continue
+        if field.label == field.LABEL_REPEATED:
+            getattr(target, field.name).extend(value)
+        elif field.type == field.TYPE_MESSAGE:
+            getattr(target, field.name).CopyFrom(value)
+        else:
+            setattr(target, field.name, value)
 
 
 def array_of(tensor: onnx.TensorProto, label: str) -> np.ndarray[Any, Any]:

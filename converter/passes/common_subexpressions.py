@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import hashlib
 
-from ..graph import Graph, Node
+from ..graph import Graph, Node, Tensor
 from .base import Pass
 from .edit import Editor, marked
 
 __all__ = ["CommonSubexpressions"]
+
+_HEAD = 256
 
 
 class CommonSubexpressions(Pass):
@@ -37,13 +39,19 @@ class CommonSubexpressions(Pass):
 
 
 def _constants(editor: Editor) -> None:
-    first: dict[tuple[str, ...], str] = {}
+    # Large constants that differ mostly do so in their first numbers: only those that do not are compared as a whole.
+    alike: dict[tuple[str, ...], list[Tensor]] = {}
     for name, tensor in list(editor.graph.tensors.items()):
         if tensor.data is None or not editor.users.get(name) or editor.is_output(name):
             continue
         scale = tensor.scale.tobytes() if tensor.scale is not None else b""
-        digest = hashlib.sha256(tensor.data.tobytes() + scale).hexdigest()
+        digest = hashlib.sha256(tensor.data.reshape(-1)[:_HEAD].tobytes() + scale).hexdigest()
         key = (digest, str(tensor.shape), tensor.dtype.name, f"{tensor.zero_point} {tensor.bits} {tensor.group}")
-        other = first.setdefault(key, name)
-        if other != name:
-            editor.replace(name, other)
+        earlier = alike.setdefault(key, [])
+        other = next(
+            (t for t in earlier if t.data is not None and (t.data.size <= _HEAD or t.data.tobytes() == tensor.data.tobytes())), None
+        )
+        if other is None:
+            earlier.append(tensor)
+        else:
+            editor.replace(name, other.name)

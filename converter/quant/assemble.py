@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..graph import Graph, Node
 from ..memory import give_back
 from ..targets.cpu_lite import write
 from .corrections import Improved
+from .observations import BY_RUN, completed
 from .scheme import Decision, Scheme, apply
 from .weights import BIAS_INPUT, WEIGHTS_INPUT
 
@@ -26,9 +26,7 @@ Sample = Mapping[str, np.ndarray[Any, Any]]
 
 def file_with(graph: Graph, scheme: Scheme) -> tuple[bytes, list[Decision], Graph]:
     """The file of a graph under a scheme, not calibrated: bytes, a decision per node, and the quantised graph."""
-    # Quantising makes arrays, it changes none: the graphs share those that stay float.
-    arrays: dict[int, Any] = {id(t.data): t.data for t in graph.tensors.values() if t.data is not None}
-    quantised = copy.deepcopy(graph, arrays)
+    quantised = graph.copy()
     decisions = apply(quantised, scheme)
     if scheme.mode == "full" or scheme.calibratable:
         quantised.metadata["reasons"] = {d.node: d.reason for d in decisions if d.reason}
@@ -39,11 +37,18 @@ def file_with(graph: Graph, scheme: Scheme) -> tuple[bytes, list[Decision], Grap
     return data, decisions, quantised
 
 
-def calibrated(data: bytes, samples: Iterable[Sample], *, method: str, percentile: float, threads: int) -> tuple[bytes, int]:
-    """The file with ranges from samples, and their number; a file without int8 activations stays as it is."""
+def calibrated(
+    data: bytes, samples: Iterable[Sample], improved: Improved, *, method: str, percentile: float, threads: int
+) -> tuple[bytes, int]:
+    """The file with ranges from samples, and their number; a file without int8 activations stays as it is.
+
+    What the corrections saw of the samples is enough, but for methods that look at each run by itself: the file is run for them.
+    """
     model = Model(data)
     if model.calibrated:
         return data, 0
+    if improved.seen is not None and method not in BY_RUN:
+        return completed(data, improved.seen, method=method, percentile=percentile), improved.samples
     calibration = Calibration(model)
     count = calibration.run(samples, threads)
     return calibration.fill(method, percentile), count
@@ -52,7 +57,7 @@ def calibrated(data: bytes, samples: Iterable[Sample], *, method: str, percentil
 def with_float_weights(improved: Improved, outputs: Iterable[str]) -> Graph:
     """The corrected graph, in which some nodes (by their first output) have their float weights and biases again."""
     wanted = set(outputs)
-    result = copy.deepcopy(improved.graph)
+    result = improved.graph.copy()
     if improved.graph is improved.base:
         return result
     originals: dict[str, Node] = {node.outputs[0]: node for node in improved.base.nodes}
@@ -82,5 +87,5 @@ def assemble(
         The file, a decision per node, the number of calibration samples.
     """
     data, decisions, _ = file_with(with_float_weights(improved, scheme.levels), scheme)
-    data, count = calibrated(data, samples(), method=method, percentile=percentile, threads=threads)
+    data, count = calibrated(data, samples(), improved, method=method, percentile=percentile, threads=threads)
     return data, decisions, count

@@ -3,13 +3,16 @@
 
 Equalisation changes the float graph; bias correction and output-aware rounding choose the codes of the weights. A step is judged by the
 SQNR of the outputs in full int8 on every fourth sample; the others calibrate meanwhile.
+
+The float model runs once over the samples: it shows what all files need to know, ranges for any types (observations.py) and the inputs
+of the layers. Only equalisation, which makes another float model, needs runs of that as well.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,31 +21,49 @@ from edge8 import Model
 from edge8.calibrate import Calibration
 
 from ..graph import DType, Graph, Node
+from ..memory import give_back
 from ..targets.cpu_lite import write
 from .bias_correction import correct_bias, mean_shift
 from .equalisation import equalise, find_spaces
+from .float_model import FloatModel, Watcher
+from .observations import Observations
 from .rounding import layer_codes
 from .scheme import CODED, Scheme, apply, decide
-from .statistics import InputStatistics, gather, linear_nodes
+from .statistics import ChannelWatcher, InputStatistics, InputWatcher, gather, linear_nodes
 from .weights import BIAS_INPUT, WEIGHTS_INPUT, channel_axis, channel_scales, quantise_node, quantise_weights
 
-__all__ = ["CORRECTIONS", "Improved", "Step", "improve"]
+__all__ = ["CORRECTIONS", "CORRECTION_SAMPLES", "REPORT_SAMPLES", "Answers", "Improved", "Step", "improve"]
 
 Array = np.ndarray[Any, Any]
 Sample = Mapping[str, Array]
+Answers = list[tuple[Sample, list[Array]]]
 
 CORRECTIONS = ("equalisation", "bias", "rounding")
+CORRECTION_SAMPLES = 48
+"""Corrections look at so many samples at most, and keep every fourth of them to judge by."""
+REPORT_SAMPLES = 8
+"""First samples, on which outputs, and a report's layers, are compared with the float model."""
 _GATHER_SAMPLES, _ROWS, _CHANNEL_SAMPLES = 32, 8192, 16
+_FEWEST, _WORK = 16, 7e10
+"""Equalisation is judged on all `CORRECTION_SAMPLES`, on fewer where they cost more multiply-accumulates than this."""
+ROUNDING_WORTH = 0.5
+"""Rounding is tried where weights without any error would raise the outputs' SQNR by so many dB: it is the dearest correction."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one correction did: output SQNR in dB on held-out samples before and after, and whether it was kept."""
+    """What one correction did: output SQNR in dB on held-out samples before and after, whether it was kept, and why it was not tried."""
 
     name: str
     before: float
     after: float
     kept: bool
+    untried: str = ""
+
+    @property
+    def state(self) -> str:
+        """For people."""
+        return "kept" if self.kept else f"not tried: {self.untried}" if self.untried else "not kept"
 
 
 @dataclass(frozen=True)
@@ -53,49 +74,103 @@ class Improved:
         graph: the graph to quantise; its weights may be codes already.
         base: the same network with float weights: equalised where that helped.
         steps: what each correction did.
+        seen: what the activations of ``base`` held on all samples; None where nothing was run.
+        samples: how many these were.
+        first: the first few of them with the float model's outputs.
     """
 
     graph: Graph
     base: Graph
     steps: list[Step]
+    seen: Observations | None = None
+    samples: int = 0
+    first: Answers = field(default_factory=list)
+
+
+def _held_out(number: int) -> bool:
+    return number < CORRECTION_SAMPLES and number % 4 == 3
+
+
+class _Pass:
+    """A float graph on its way through the samples.
+
+    Attributes:
+        graph: the graph.
+        seen: activations on the samples that calibrate while corrections are judged; ``rest``: on all others.
+        inputs: of the layers; ``channels``: extremes of what equalisation may scale.
+        held: held-out samples with their outputs; ``first``: the first samples with theirs.
+        count: samples so far.
+    """
+
+    def __init__(self, graph: Graph, channels: Iterable[str], threads: int) -> None:
+        self.graph = graph
+        self.model: FloatModel = FloatModel(graph, threads)
+        self.seen, self.rest = Observations(graph), Observations(graph)
+        self.inputs = InputWatcher(graph, most=_GATHER_SAMPLES, rows=_ROWS, moments=False)
+        self.channels = ChannelWatcher(graph, channels)
+        self.held: Answers = []
+        self.first: Answers = []
+        self.count = 0
+
+    def take(self, samples: Iterable[Sample]) -> None:
+        """Run on samples, those that follow the ones before."""
+        for sample in samples:
+            held = _held_out(self.count)
+            watchers: list[Watcher] = [self.rest if held or self.count >= CORRECTION_SAMPLES else self.seen]
+            if self.seen in watchers and self.inputs.samples < _GATHER_SAMPLES:
+                watchers.append(self.inputs)
+            if self.seen in watchers and self.seen.runs < _CHANNEL_SAMPLES:
+                watchers.append(self.channels)
+            outputs = self.model.run(sample, watchers)
+            if held or len(self.first) < REPORT_SAMPLES:
+                kept = {name: np.array(x) for name, x in sample.items()}, outputs
+                self.held += [kept] * held
+                self.first += [kept] * (len(self.first) < REPORT_SAMPLES)
+            self.count += 1
 
 
 class _Judge:
-    """Output SQNR of graphs in full int8 on held-out samples."""
+    """Noise of the outputs of full int8 files on held-out samples."""
 
-    def __init__(self, graph: Graph, scheme: Scheme, samples: Sequence[Sample], method: str, percentile: float, threads: int) -> None:
+    def __init__(self, scheme: Scheme, method: str, percentile: float, threads: int) -> None:
         self.scheme = replace(scheme, io="float32")
         self.method, self.percentile, self.threads = method, percentile, threads
-        self.held = samples[3::4] or samples
-        self.calibration = [s for i, s in enumerate(samples) if i % 4 != 3] or samples
-        self.reference = self._outputs(Model(write(graph)))
 
-    def _outputs(self, model: Model) -> list[list[Array]]:
-        session = model.session(self.threads)
-        results = [session(s) for s in self.held]
-        return [[np.asarray(y, np.float64) for y in (list(r.values()) if isinstance(r, dict) else [r])] for r in results]
-
-    def __call__(self, graph: Graph) -> float:
-        quantised = copy.deepcopy(graph)
+    def noise(self, graph: Graph, seen: Observations | None, held: Answers) -> Array:
+        """Squared error ``[samples, outputs]`` of a graph's int8 file; without observations of int8 weights and float activations."""
+        give_back()
+        quantised = graph.copy()
         apply(quantised, self.scheme)
-        calibration = Calibration(Model(write(quantised)))
-        calibration.run(self.calibration, self.threads)
-        outputs = self._outputs(Model(calibration.fill(self.method, self.percentile)))
-        decibels = []
-        for number in range(len(self.reference[0])):
-            signal = sum(float(np.sum(r[number] ** 2)) for r in self.reference)
-            noise = sum(float(np.sum((r[number] - y[number]) ** 2)) for r, y in zip(self.reference, outputs, strict=True))
-            decibels.append(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-12 * max(signal, 1e-18))))
-        return float(np.mean(decibels))
+        model = Model(write(quantised))
+        if seen is not None and not model.calibrated:
+            calibration = Calibration(model)
+            seen.give(calibration)
+            model = Model(calibration.fill(self.method, self.percentile))
+        session = model.session(self.threads)
+        del quantised
+        give_back()
+        rows = []
+        for sample, expected in held:
+            result = session(dict(sample))
+            outputs = list(result.values()) if isinstance(result, dict) else [result]
+            rows.append([float(np.sum((r.astype(np.float64) - y) ** 2)) for r, y in zip(expected, outputs, strict=True)])
+        return np.array(rows)
+
+    def __call__(self, graph: Graph, seen: Observations, held: Answers) -> float:
+        """Mean over the outputs of their SQNR in dB."""
+        return _decibels(self.noise(graph, seen, held), held)
 
 
-def _equalised(graph: Graph, samples: Sequence[Sample], threads: int) -> Graph:
-    result = copy.deepcopy(graph)
-    channels = [t for space in find_spaces(result) for t in space.tensors]
-    if channels:
-        seen = gather(result, samples, most=_CHANNEL_SAMPLES, rows=0, channels=channels, threads=threads)
-        equalise(result, seen.extremes, 1.0)
-        result.metadata["equalised"] = sorted(channels)  # reports bring the float model's channels to the same scale
+def _decibels(noise: Array, held: Answers) -> float:
+    signal = np.array([[float(np.sum(r.astype(np.float64) ** 2)) for r in expected] for _, expected in held]).sum(axis=0)
+    return float(np.mean(10 * np.log10(np.maximum(signal, 1e-30) / np.maximum(noise.sum(axis=0), 1e-12 * np.maximum(signal, 1e-18)))))
+
+
+def _equalised(graph: Graph, extremes: Mapping[str, Array]) -> Graph:
+    result = graph.copy()
+    if extremes:
+        equalise(result, extremes, 1.0)
+        result.metadata["equalised"] = sorted(extremes)  # reports bring the float model's channels to the same scale
     return result
 
 
@@ -118,55 +193,92 @@ def _quantise(graph: Graph, node: Node, statistics: InputStatistics, *, rounding
     quantise_node(graph, node, codes=codes)
 
 
-def _with_codes(graph: Graph, scheme: Scheme, samples: Sequence[Sample], threads: int, *, rounding: bool) -> Graph:
+def _with_codes(graph: Graph, scheme: Scheme, inputs: Sequence[InputStatistics], *, rounding: bool) -> Graph:
     """Weights as codes, the shift of each layer's mean output taken back by its bias."""
-    result = copy.deepcopy(graph)
+    result = graph.copy()
     chosen = _coded_nodes(result, scheme)
-    statistics = gather(result, samples, most=_GATHER_SAMPLES, rows=_ROWS, moments=rounding, threads=threads)
-    for node, seen in zip(linear_nodes(result), statistics.inputs, strict=True):
+    for node, seen in zip(linear_nodes(result), inputs, strict=True):
         if id(node) in chosen and result.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].dtype is DType.FLOAT32:
             _quantise(result, node, seen, rounding=rounding)
     result.prune()
     return result
 
 
+def _rounding_gain(judge: _Judge, graph: Graph, seen: Observations, held: Answers) -> float:
+    """By how many dB the outputs' SQNR would rise at most if the codes of the weights made no error."""
+    both, weights = judge.noise(graph, seen, held).sum(axis=0), judge.noise(graph, None, held).sum(axis=0)
+    share = np.clip(weights / np.maximum(both, 1e-300), 0, 0.9999)
+    return float(np.mean(-10 * np.log10(1 - share)))
+
+
 def improve(
     graph: Graph,
     scheme: Scheme,
-    samples: Sequence[Sample],
+    samples: Iterable[Sample],
     *,
     corrections: Sequence[str] = CORRECTIONS,
     method: str = "auto",
     percentile: float = 99.99,
     threads: int = 1,
+    progress: Callable[[Iterable[Sample]], Iterable[Sample]] = lambda samples: samples,
 ) -> Improved:
     """Correct a float graph for full quantisation.
 
     Args:
         graph: float; it is left as it is.
         scheme: of full quantisation.
-        samples: calibration samples, all of them in memory; a quarter is held out.
+        samples: calibration samples, at least four; gone through more than once. A quarter of the first of them is held out.
         corrections: which to try, of `CORRECTIONS`.
         method, percentile: how activation ranges are chosen.
         threads: of the runs.
+        progress: wraps the samples of the one pass over all of them.
     """
-    judge = _Judge(graph, scheme, samples, method, percentile, threads)
+    judge = _Judge(scheme, method, percentile, threads)
+    stream = iter(progress(samples))
     steps: list[Step] = []
-    base, best = graph, graph
-    score = judge(graph)
-
-    def attempt(name: str, candidate: Graph) -> bool:
-        nonlocal best, score
-        after = judge(candidate)
-        kept = after > score
-        steps.append(Step(name, score, after, kept))
-        if kept:
-            best, score = candidate, after
-        return kept
-
-    if "equalisation" in corrections and attempt("equalisation", _equalised(graph, judge.calibration, threads)):
-        base = best
+    spaces = find_spaces(graph) if "equalisation" in corrections else []
+    current = _Pass(graph, [t for space in spaces for t in space.tensors], threads)
+    if "equalisation" in corrections:
+        current = _try_equalisation(judge, current, stream, samples, threads, steps)
+    current.take(stream)
+    held, base = current.held, current.graph
+    best, score = base, judge(base, current.seen, held) if "bias" in corrections or "rounding" in corrections else 0.0
     for name in ("bias", "rounding"):
-        if name in corrections:
-            attempt(name, _with_codes(base, scheme, judge.calibration, threads, rounding=name == "rounding"))
-    return Improved(best, base, steps)
+        if name not in corrections:
+            continue
+        inputs = current.inputs.inputs
+        if name == "rounding":
+            gain = _rounding_gain(judge, best, current.seen, held[: max(4, int(_WORK / 2 // max(1, current.model.macs)))])
+            if gain < ROUNDING_WORTH:
+                steps.append(Step(name, score, score, False, f"weights without error would gain {gain:.1f} dB"))
+                continue
+            calibrating = (s for i, s in enumerate(islice(iter(samples), CORRECTION_SAMPLES)) if not _held_out(i))
+            inputs = gather(base, calibrating, most=_GATHER_SAMPLES, rows=_ROWS, model=current.model).inputs
+        candidate = _with_codes(base, scheme, inputs, rounding=name == "rounding")
+        after = judge(candidate, current.seen, held)
+        steps.append(Step(name, score, after, after > score))
+        if after > score:
+            best, score = candidate, after
+    current.seen.merge(current.rest)
+    result = Improved(best, base, steps, current.seen, current.count, current.first)
+    del current
+    give_back()
+    return result
+
+
+def _try_equalisation(
+    judge: _Judge, plain: _Pass, stream: Iterable[Sample], samples: Iterable[Sample], threads: int, steps: list[Step]
+) -> _Pass:
+    """The pass of the float graph, or of the equalised one where that is better on the first samples. Both have seen these afterwards."""
+    count = int(np.clip(_WORK // max(1, plain.model.macs), _FEWEST, CORRECTION_SAMPLES))
+    plain.take(islice(stream, count))
+    before = judge(plain.graph, plain.seen, plain.held)
+    if not plain.channels.extremes:
+        steps.append(Step("equalisation", before, before, False, "no channels that can be scaled"))
+        return plain
+    other = _Pass(_equalised(plain.graph, plain.channels.extremes), (), threads)
+    other.take(islice(iter(samples), count))
+    other.held, other.first = plain.held, plain.first
+    after = judge(other.graph, other.seen, other.held)
+    steps.append(Step("equalisation", before, after, after > before))
+    return other if after > before else plain

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import DType, Graph, Node, Tensor
+from ..memory import put_aside
 from ..ops.binary import BinaryKind
 from ..ops.reduce import ReduceKind
 from ..ops.unary import UnaryKind
@@ -252,5 +253,6 @@ def equalise(graph: Graph, extremes: Mapping[str, Array], strength: float = 0.5)
             _divide_outputs(graph, node, scales)
         for node in space.users:
             _multiply_inputs(graph, node, scales)
+        put_aside(graph.tensors.values())
     graph.prune()
     return changed

@@ -7,7 +7,6 @@ widths into a file.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -122,7 +121,7 @@ def weights_file(codes: LayerCodes, widths: Mapping[str, int]) -> tuple[bytes, l
     Returns:
         The file, and a decision per node.
     """
-    graph = copy.deepcopy(codes.graph)
+    graph = codes.graph.copy()
     decisions = apply(graph, replace(codes.scheme, node_bits=dict(widths), calibratable=False))
     originals = {node.outputs[0]: node for node in codes.graph.nodes}
     coded = {d for d, decision in enumerate(decisions) if decision.domain == "weight"}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
-from ..window import taps, window_of
+from ..window import Window, window_of
 
 __all__ = ["depth_of", "from_matrix", "input_rows", "per_channel", "positions_of", "to_matrix"]
 
@@ -85,14 +85,25 @@ def input_rows(node: Node, x: Array, weights_shape: tuple[int, ...], chosen: Arr
         rows = x.reshape(-1, groups, kernel * depth)
         return np.ascontiguousarray(rows[chosen % len(rows)].transpose(1, 0, 2), np.float32)
     size = (weights_shape[0], weights_shape[1]) if node.op == "DepthwiseConv2D" else (weights_shape[1], weights_shape[2])
-    views = list(taps(x, window_of(node, size), np.float32(0)))
-    n, oh, ow, _ = views[0].shape
-    image, place = np.divmod(chosen % (n * oh * ow), oh * ow)
-    row, column = np.divmod(place, ow)
-    patches = np.stack([view[image, row, column] for view in views], axis=1)
+    patches = _patches(x, window_of(node, size), chosen)
     return np.ascontiguousarray(patches.reshape(len(chosen), kernel, groups, depth).transpose(2, 0, 1, 3), np.float32).reshape(
         groups, len(chosen), kernel * depth
     )
+
+
+def _patches(x: Array, window: Window, chosen: Array) -> Array:
+    """The inputs ``[positions, KH, KW, C]`` of some output positions, zeros where the window leaves ``x`` [N,H,W,C]."""
+    n, height, width, _ = x.shape
+    oh, ow = window.output((height, width))
+    image, place = np.divmod(chosen % (n * oh * ow), oh * ow)
+    row, column = np.divmod(place, ow)
+    steps = [np.arange(k) * d - p for k, d, p in zip(window.kernel, window.dilation, window.pads[:2], strict=True)]
+    y, across = row[:, None] * window.stride[0] + steps[0], column[:, None] * window.stride[1] + steps[1]
+    inside = ((y >= 0) & (y < height))[:, :, None] & ((across >= 0) & (across < width))[:, None, :]
+    patches: Array = x[image[:, None, None], y.clip(0, height - 1)[:, :, None], across.clip(0, width - 1)[:, None, :]]
+    if not inside.all():
+        patches[~inside] = 0
+    return patches
 
 
 def positions_of(node: Node, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:

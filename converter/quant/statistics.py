@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from edge8 import Model
-
 from ..graph import Graph, Node
-from ..targets.cpu_lite import write
+from .float_model import FloatModel
 from .matrices import depth_of, input_rows, positions_of
 from .weights import WEIGHTS_INPUT
 
-__all__ = ["InputStatistics", "Statistics", "gather", "linear_nodes"]
+__all__ = ["ChannelWatcher", "InputStatistics", "InputWatcher", "Statistics", "gather", "linear_nodes"]
 
 Array = np.ndarray[Any, Any]
 
@@ -117,6 +116,66 @@ class _Watch:
             products += np.matmul(part.transpose(0, 2, 1), part)
 
 
+class InputWatcher:
+    """Watches the inputs of the operators with weights; a `float_model.Watcher`.
+
+    Attributes:
+        samples: runs that were watched.
+    """
+
+    def __init__(self, graph: Graph, *, most: int, rows: int, moments: bool) -> None:
+        """Prepare to watch.
+
+        Args:
+            graph: float, as the passes left it.
+            most: runs to watch.
+            rows: output positions per operator to use, over ``most`` runs.
+            moments: gather second moments.
+        """
+        numbers = {id(node): i for i, node in enumerate(graph.nodes)}
+        self._watches = [_Watch(n, graph, max(1, rows // most), moments, i) for i, n in enumerate(linear_nodes(graph))]
+        self._at = {numbers[id(w.node)]: w for w in self._watches}
+        self._last = len(graph.nodes) - 1
+        self.samples = 0
+
+    @property
+    def inputs(self) -> list[InputStatistics]:
+        """What was seen, per node of `linear_nodes`, in order."""
+        return [w.sums for w in self._watches]
+
+    def before(self, op: int, model: FloatModel) -> None:
+        """Look at an operator's input."""
+        if op in self._at:
+            self._at[op].add(model.value(self._at[op].node.inputs[0]), self.samples)
+
+    def after(self, op: int, model: FloatModel) -> None:
+        """Count the runs."""
+        self.samples += op == self._last
+
+
+class ChannelWatcher:
+    """Smallest and largest value per channel (last axis) of some activations; a `float_model.Watcher`.
+
+    Attributes:
+        extremes: ``[2, C]`` by tensor name.
+    """
+
+    def __init__(self, graph: Graph, names: Iterable[str]) -> None:
+        self.extremes = {name: np.full((2, graph.tensors[name].shape[-1]), [[np.inf], [-np.inf]]) for name in names}
+        self._made = [[name for name in node.outputs if name in self.extremes] for node in graph.nodes]
+
+    def before(self, op: int, model: FloatModel) -> None:
+        """Nothing to see."""
+
+    def after(self, op: int, model: FloatModel) -> None:
+        """Look at what an operator made."""
+        for name in self._made[op]:
+            seen = self.extremes[name]
+            x = model.value(name).reshape(-1, seen.shape[1])
+            seen[0] = np.minimum(seen[0], x.min(axis=0))
+            seen[1] = np.maximum(seen[1], x.max(axis=0))
+
+
 def gather(
     graph: Graph,
     samples: Iterable[Mapping[str, Array]],
@@ -126,6 +185,7 @@ def gather(
     moments: bool = True,
     channels: Iterable[str] = (),
     threads: int = 1,
+    model: FloatModel | None = None,
 ) -> Statistics:
     """Run a float graph on up to ``most`` samples and watch the inputs of its operators with weights.
 
@@ -137,33 +197,13 @@ def gather(
         moments: gather second moments.
         channels: activations whose channel extremes are wanted.
         threads: of the runs.
+        model: of the graph, where there is one already.
     """
-    model = Model(write(graph))
-    session = model.session(threads)
-    numbers = {t.name: t.index for t in model.tensors}
-    order = {id(node): i for i, node in enumerate(graph.nodes)}
-    watches = [_Watch(n, graph, max(1, rows // most), moments, i) for i, n in enumerate(linear_nodes(graph))] if rows else []
-    by_op = {order[id(w.node)]: w for w in watches}
-    result = Statistics()
-    wanted = {name: np.full((2, graph.tensors[name].shape[-1]), [[np.inf], [-np.inf]]) for name in channels}
-    made = {i: [name for name in node.outputs if name in wanted] for i, node in enumerate(graph.nodes)}
-
-    def before(op: int) -> None:
-        if op in by_op:
-            by_op[op].add(session.tensor(numbers[graph.nodes[op].inputs[0]]), result.samples)
-
-    def after(op: int) -> None:
-        for name in made[op]:
-            x = session.tensor(numbers[name]).reshape(-1, wanted[name].shape[1])
-            wanted[name][0] = np.minimum(wanted[name][0], x.min(axis=0))
-            wanted[name][1] = np.maximum(wanted[name][1], x.max(axis=0))
-
-    with session.hook(after=after, before=before):
-        for sample in samples:
-            if result.samples >= most:
-                break
-            session(dict(sample))
-            result.samples += 1
-    result.inputs = [w.sums for w in watches]
-    result.extremes = wanted
-    return result
+    model = FloatModel(graph, threads) if model is None else model
+    inputs = InputWatcher(graph, most=most, rows=rows, moments=moments) if rows else None
+    extremes = ChannelWatcher(graph, channels)
+    count = 0
+    for sample in islice(samples, most):
+        model.run(sample, [extremes] if inputs is None else [inputs, extremes])
+        count += 1
+    return Statistics([] if inputs is None else inputs.inputs, extremes.extremes, count)

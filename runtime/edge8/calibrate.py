@@ -103,8 +103,6 @@ class Calibration:
         Raises:
             Edge8Error: nothing was watched, or the method is unknown.
         """
-        if self.runs == 0:
-            raise Edge8Error("calibration needs at least one sample")
         size = self.model.file_bytes
         pointer, block = aligned_block(size)
         block[:] = self.model.file_content()
@@ -112,6 +110,8 @@ class Calibration:
         status = lib.e8_calibration_fill(self._calibration, _options(method, percentile), pointer, size, diag)
         if status != 0:
             rule = ffi.string(diag.rule).decode() if diag.rule else ""
+            if rule == "calibration.runs":
+                raise Edge8Error("calibration needs at least one sample")
             raise Edge8Error(f"calibration: {ffi.string(lib.e8_status_text(status)).decode()} {rule}".rstrip())
         return block.tobytes()
 

@@ -158,6 +158,11 @@ class Model:
             int(t.stored),
         )
 
+    @property
+    def mapped(self) -> mmap.mmap | None:
+        """The mapping of the file, None for a model from bytes."""
+        return None if self.path is None else cast(mmap.mmap, self._keep[0])
+
     def file_content(self) -> Array:
         """The file's bytes (uint8), where they lie."""
         return cast(Array, np.frombuffer(ffi.buffer(self._address, self.file_bytes), np.uint8))

@@ -23,6 +23,7 @@ from edge8.converter.quant.reach import hold_out
 from edge8.converter.quant.scheme import Scheme
 from edge8.converter.quant.search import Found, find_roundings, first_reached, search_levels
 from edge8.converter.quant.sensitivity import Codebook, Probe, decibels_of
+from edge8.converter.quant.statistics import gather
 
 from .graphs import Builder, samples, small_network
 from .test_evaluation import DEMO, pictures
@@ -183,7 +184,7 @@ def test_fewest_moves_in_few_trials(needed: int) -> None:
 
 def test_moved_layers_get_their_float_weights_back() -> None:
     graph = hard_network()
-    improved = Improved(_with_codes(graph, Scheme(), data(8), 1, rounding=True), graph, [])
+    improved = Improved(_with_codes(graph, Scheme(), gather(graph, data(8), most=8).inputs, rounding=True), graph, [])
     restored = with_float_weights(improved, [graph.nodes[1].outputs[0]])
     for i, node in enumerate(restored.nodes):
         now, then = restored.tensors[node.inputs[1]], graph.tensors[graph.nodes[i].inputs[1]]

@@ -7,10 +7,11 @@ The same graph gives the same bytes: nothing here depends on time, hash order or
 from __future__ import annotations
 
 import json
+import mmap
 import re
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import flatbuffers
 import numpy as np
@@ -23,7 +24,7 @@ from ...ops import operators
 from .entropy import encode, worth_coding
 from .plan import Plan, plan_arena
 
-__all__ = ["HEADER_BYTES", "MAGIC", "write"]
+__all__ = ["HEADER_BYTES", "MAGIC", "write", "write_into"]
 
 schema: Any = schema_generated
 MAGIC = b"\x89EDGE8\r\n"
@@ -147,35 +148,52 @@ def _tensor_order(graph: Graph) -> list[str]:
     return list(order)
 
 
-def _stored_bytes(graph: Graph) -> dict[str, bytes]:
-    """Packed bytes of each constant; a constant that two operators want in different layouts is an error of the caller."""
-    stored: dict[str, bytes] = {}
-    for node in graph.nodes:
-        for position, name in enumerate(node.inputs):
-            if name and graph.tensors[name].constant:
-                data = operators()[node.op].pack(node, position, graph.tensors[name])
-                if stored.setdefault(name, data) != data:
-                    raise ValueError(f"constant {name!r} is used in two layouts; give each use a tensor of its own")
-    return stored
+class _Constants:
+    """Packs constants one at a time: a large model is in memory once more only in the file's own bytes."""
+
+    def __init__(self, graph: Graph, entropy: str) -> None:
+        self.graph, self.entropy = graph, entropy
+        self.uses: dict[str, list[tuple[Node, int]]] = {}
+        for node in graph.nodes:
+            for position, name in enumerate(node.inputs):
+                if name and graph.tensors[name].constant:
+                    self.uses.setdefault(name, []).append((node, position))
+        codable = (n for n in graph.nodes if len(n.inputs) > 1 and hasattr(operators()[n.op], "unpack"))
+        self.weights = {n.inputs[1] for n in codable} if entropy != "off" else set()
+        self.place = 0
+
+    def _packed(self, name: str) -> bytes:
+        """A constant that two operators want in different layouts is an error of the caller."""
+        packed = (operators()[node.op].pack(node, position, self.graph.tensors[name]) for node, position in self.uses[name])
+        data = next(packed)
+        if any(other != data for other in packed):
+            raise ValueError(f"constant {name!r} is used in two layouts; give each use a tensor of its own")
+        return data
+
+    def __call__(self, name: str) -> _Stored | None:
+        """What is stored of a constant, weights entropy-coded where that is worth it; None for an activation. To be asked for in the
+        order of the file."""
+        if name not in self.uses:
+            return None
+        data = self._packed(name)
+        bits = code_bits(self.graph.tensors[name]) if name in self.weights else 0
+        if not bits or not worth_coding(data, bits, self.entropy):
+            return _Stored(data)
+        place, self.place = self.place, self.place + -(-len(data) // _WEIGHT_ALIGNMENT) * _WEIGHT_ALIGNMENT
+        return _Stored(encode(data, bits), len(data), place)
+
+    @property
+    def most(self) -> int:
+        """Bytes that hold all constants however they are packed: channels fill up to 16, inputs to 4."""
+        return sum(256 + 64 * min(t.bytes, 1 << 16) + 4 * t.bytes for t in map(self.graph.tensors.__getitem__, self.uses))
 
 
-def _coded(graph: Graph, order: list[str], packed: dict[str, bytes], entropy: str) -> dict[str, _Stored]:
-    """What is stored of each constant: weights entropy-coded where that is worth it."""
-    weights = (
-        {n.inputs[1] for n in graph.nodes if len(n.inputs) > 1 and hasattr(operators()[n.op], "unpack")} if entropy != "off" else set()
-    )
-    place, stored = 0, {}
-    for name in order:
-        data = packed.pop(name, None)
-        if data is None:
-            continue
-        bits = code_bits(graph.tensors[name]) if name in weights else 0
-        if bits and worth_coding(data, bits, entropy):
-            stored[name] = _Stored(encode(data, bits), len(data), place)
-            place += -(-len(data) // _WEIGHT_ALIGNMENT) * _WEIGHT_ALIGNMENT
-        else:
-            stored[name] = _Stored(data)
-    return stored
+def _builder(capacity: int) -> Any:
+    """A FlatBuffer builder whose room becomes memory only where it is written."""
+    builder = flatbuffers.Builder(0)
+    builder.Bytes = mmap.mmap(-1, capacity)
+    builder.head = capacity
+    return builder
 
 
 def write(graph: Graph, entropy: str = "off") -> bytes:
@@ -189,14 +207,27 @@ def write(graph: Graph, entropy: str = "off") -> bytes:
     Returns:
         The whole file.
     """
+    return bytes(_built(graph, entropy))
+
+
+def write_into(graph: Graph, file: IO[bytes]) -> None:
+    """As `write`, into an open file: the bytes are in memory once.
+
+    Raises:
+        OSError: the file does not take them.
+    """
+    file.write(_built(graph, "off"))
+
+
+def _built(graph: Graph, entropy: str) -> memoryview:
+    """The bytes of the file."""
     graph.check()
     order = _tensor_order(graph)
     index_of = {name: i for i, name in enumerate(order)}
     plan = plan_arena(graph)
-    stored = _coded(graph, order, _stored_bytes(graph), entropy)
-    builder = flatbuffers.Builder(4096 + 1024 * len(graph.nodes) + sum(len(b.data) + 256 for b in stored.values()))
-    # The builder's room is touched as it fills: what it took over is let go, so that the weights are there once.
-    tensors = [_write_tensor(builder, graph.tensors[name], stored.pop(name, None), plan, index_of) for name in order]
+    stored = _Constants(graph, entropy)
+    builder = _builder((1 << 20) + 4096 * len(graph.nodes) + stored.most)
+    tensors = [_write_tensor(builder, graph.tensors[name], stored(name), plan, index_of) for name in order]
     ops = [_write_op(builder, graph, node, index_of) for node in graph.nodes]
     tensor_vector, op_vector = _offsets(builder, tensors), _offsets(builder, ops)
     inputs = _vector(builder, [index_of[n] for n in graph.inputs], "<u4")
@@ -219,11 +250,11 @@ def write(graph: Graph, entropy: str = "off") -> bytes:
     return _with_header(builder)
 
 
-def _with_header(builder: Any, model_version: int = 0) -> bytes:
-    """The finished builder's bytes behind the header, which goes to the free room in front of them: one copy of the file is made."""
+def _with_header(builder: Any, model_version: int = 0) -> memoryview:
+    """The finished builder's bytes behind the header, which goes to the free room in front of them."""
     start = builder.Head() - HEADER_BYTES
     file = memoryview(builder.Bytes)[start:]
     checked = struct.pack("<HHQI", FORMAT_MAJOR, FORMAT_MINOR, len(file), model_version) + bytes(HEADER_BYTES - 28)
     file[12:HEADER_BYTES] = checked
     file[:12] = MAGIC + struct.pack("<I", crc32c(file[12:]))
-    return bytes(file)
+    return file

@@ -100,6 +100,14 @@ static void fill_table(const struct model *m, uint8_t *copy, const struct op *op
                    (int8_t *)in_copy(m, copy, table.bytes));
 }
 
+/* Runs of a session, or what observers took from others. */
+static bool has_watched(const struct calibration *c)
+{
+    uint64_t runs = c->runs;
+    for (uint32_t i = 0; i < c->observers; i++) runs |= observer_in(&c->table[i])->runs;
+    return runs != 0;
+}
+
 e8_status e8_calibration_fill(e8_calibration *calibration, const e8_range_options *options, void *file, size_t size, e8_diag *diag)
 {
     struct calibration *c = (struct calibration *)(void *)calibration->opaque;
@@ -108,7 +116,7 @@ e8_status e8_calibration_fill(e8_calibration *calibration, const e8_range_option
     uint8_t *copy = file;
     e8_model opened;
     if (diag) *diag = (e8_diag){.op = E8_ABSENT, .tensor = E8_ABSENT, .rule = "calibration.runs"};
-    if (c->runs == 0) return E8_ERR_ARGUMENT;
+    if (!has_watched(c)) return E8_ERR_ARGUMENT;
     if (diag) diag->rule = "calibration.file";
     if (!file || ((uintptr_t)file & 63u) || file == m->file || size != m->file_bytes) return E8_ERR_ARGUMENT;
     if (memcmp(copy, m->file, size) != 0) return E8_ERR_ARGUMENT;
