@@ -17,7 +17,7 @@
 #include "edge8.h"
 
 static const struct family *const FAMILIES[] = {
-    &family_gemm, &family_depthwise, &family_elementwise, &family_rows, &family_int16,
+    &family_gemm, &family_depthwise, &family_elementwise, &family_rows, &family_int16, &family_winograd,
 };
 enum { FAMILY_COUNT = sizeof FAMILIES / sizeof FAMILIES[0] };
 

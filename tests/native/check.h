@@ -45,7 +45,7 @@ struct family {
     void (*check)(struct context *c);
     void (*bench)(struct context *c);
 };
-extern const struct family family_gemm, family_depthwise, family_elementwise, family_rows, family_int16;
+extern const struct family family_gemm, family_depthwise, family_elementwise, family_rows, family_int16, family_winograd;
 
 /* Parts of family gemm. */
 void check_picture(struct context *c);

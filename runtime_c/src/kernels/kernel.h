@@ -326,6 +326,15 @@ struct e8_resize {
     int32_t zero_point;
 };
 
+/* Four output pixels of a Winograd tile from the sums of its 16 points. */
+struct e8_winograd_output {
+    const float *m; /* m[p * stride + c] */
+    size_t stride, channels;
+    float *out[4];
+    const float *residual[4]; /* zeros where there is none; may be out */
+    float low, high;
+};
+
 /* Every hot loop with variants. Filled with the reference, then overwritten by each level that the CPU has. */
 struct e8_kernels {
     const char *level;
@@ -361,6 +370,10 @@ struct e8_kernels {
     void (*softmax_s8)(const int8_t *x, int8_t *y, size_t n, const uint16_t *falling, int8_t *table);
     void (*layer_norm_f32)(const float *x, float *y, size_t n, const struct e8_layer_norm *p);
     void (*layer_norm_s8)(const int8_t *x, int8_t *y, size_t n, const struct e8_layer_norm *p);
+    /* Winograd convolution: see winograd_loops.h; counts of channels are multiples of 8. */
+    void (*winograd_input)(const float *const pixels[16], float *v, size_t stride, size_t channels);
+    void (*winograd_weights)(const float *w, float *u, size_t stride, size_t count, size_t row);
+    void (*winograd_output)(const struct e8_winograd_output *p);
     /* int16 codes. y[i] = float32(x[i]) * scale; y[i] = rne(clamp(x[i] * multiplier, low, high)), NaN gives low. */
     void (*dequantise_s16)(const int16_t *x, float *y, size_t count, float scale);
     void (*quantise_s16)(const float *x, int16_t *y, size_t count, float multiplier, float low, float high);
@@ -381,6 +394,7 @@ void e8_init_reference(struct e8_kernels *k);
 void e8_init_reference_gemm(struct e8_kernels *k);
 void e8_init_reference_elementwise(struct e8_kernels *k); /* quantise, dequantise, lookup, add_s8, mul_s8 */
 void e8_init_reference_rows(struct e8_kernels *k);        /* softmax_f32 and what follows it */
+void e8_init_reference_winograd(struct e8_kernels *k);    /* winograd_input and what follows it */
 void e8_init_reference_int16(struct e8_kernels *k);       /* the int16 kernels */
 
 /* Which kernels of the reference a pruned build holds: those that its operators call. Entries for others are NULL. */

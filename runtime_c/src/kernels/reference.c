@@ -59,6 +59,7 @@ void e8_init_reference(struct e8_kernels *k)
     k->sum_s8 = E8_HAS(Pool2D, E8_FORM_INT8) ? sum_s8 : NULL;
     e8_init_reference_gemm(k);
     e8_init_reference_rows(k);
+    if (E8_HAS(Conv2D, E8_FORM_FLOAT)) e8_init_reference_winograd(k);
     e8_init_reference_int16(k);
     e8_init_reference_elementwise(k);
 }

@@ -178,6 +178,7 @@ void e8_init_avx2(struct e8_kernels *k)
     e8_init_avx2_elementwise(k);
     e8_init_avx2_unary(k);
     e8_init_avx2_rows(k);
+    e8_init_avx2_winograd(k);
     e8_init_avx2_int16(k);
 }
 #endif

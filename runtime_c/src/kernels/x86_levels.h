@@ -28,6 +28,7 @@ void e8_init_avx2_window(struct e8_kernels *k);
 void e8_init_avx2_elementwise(struct e8_kernels *k);
 void e8_init_avx2_unary(struct e8_kernels *k);
 void e8_init_avx2_rows(struct e8_kernels *k);
+void e8_init_avx2_winograd(struct e8_kernels *k);
 void e8_init_avx2_int16(struct e8_kernels *k);
 
 /* gemm_s8 when weight limits are given. */

@@ -3,8 +3,8 @@
  * Conv2D: x [N,H,W,C], weights [O,KH,KW,C/group] packed per group with k = (kh * KW + kw) * C/group + c,
  *     y[n,oy,ox,o] = clamp(sum over k of x * w + bias + residual, act_min, act_max).
  * Numbers and forms: linear.h. An output pixel is a row of the matrix product; its kernel positions are the row's segments. int8
- * pictures have a kernel of their own at some levels. */
-#include "linear.h"
+ * pictures have a kernel of their own at some levels; 3x3 kernels in float32 another form everywhere (winograd.h). */
+#include "winograd.h"
 
 struct conv {
     struct linear l;
@@ -65,6 +65,11 @@ static bool by_picture(const struct run *r, const struct conv *v)
            picture_bytes(v);
 }
 
+static bool by_winograd(const struct conv *v)
+{
+    return E8_HAS(Conv2D, E8_FORM_FLOAT) && winograd_fits(&v->l, &v->w);
+}
+
 /* Output rows [first, last) of picture `n`. */
 static void run_lines(const struct conv *v, uint8_t *scratch, size_t n, size_t first, size_t last)
 {
@@ -122,7 +127,7 @@ static e8_status check(struct check *c)
     struct linear_scratch s = linear_scratch_layout(&v.l, v.rows.segment, 0);
     c->scratch_shared = s.total;
     c->kept = s.total;
-    c->scratch_thread = size_max(linear_thread_bytes(&v.rows), picture_bytes(&v));
+    c->scratch_thread = by_winograd(&v) ? winograd_thread_bytes(&v.l, &v.w) : size_max(linear_thread_bytes(&v.rows), picture_bytes(&v));
     c->macs = size_mul(v.l.y.elements, v.l.depth);
     return E8_OK;
 }
@@ -148,6 +153,8 @@ static e8_status run(const struct run *r)
     if (by_picture(r, &v)) {
         v.rows.tasks = run_tasks(r, size_mul(v.l.y.elements, v.l.depth), (uint64_t)v.w.batch * (uint64_t)v.w.oh);
         run_parallel(r, lines_task, &v, v.rows.tasks);
+    } else if (by_winograd(&v)) {
+        winograd_run(&v.rows);
     } else {
         linear_run_rows(&v.rows);
     }
