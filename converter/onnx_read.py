@@ -104,7 +104,7 @@ def _copy_fields(source: Any, target: Any, but: str) -> None:
     for field, value in source.ListFields():
         if field.name == but:
             continue
-        if field.label == field.LABEL_REPEATED:
+        if hasattr(value, "extend"):  # repeated
             getattr(target, field.name).extend(value)
         elif field.type == field.TYPE_MESSAGE:
             getattr(target, field.name).CopyFrom(value)
