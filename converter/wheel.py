@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from .devices import Device, devices_folder, load_toolchain
 from .errors import ConvertError
 
-__all__ = ["add_wheel", "build_wheel"]
+__all__ = ["add_wheel", "build_wheel", "first_error"]
 
 
 def build_wheel(device: Device, folder: Path, toolchain: str = "auto") -> Path:
@@ -53,9 +54,17 @@ def build_wheel(device: Device, folder: Path, toolchain: str = "auto") -> Path:
         result = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "ZIG_TARGET": chain.zig_wheel})
     if result.returncode != 0:
         raise ConvertError(
-            f"pip wheel failed: {result.stderr.strip().splitlines()[-1:]}", rule="deploy.wheel", hint="command: " + " ".join(command)
+            f"pip wheel failed: {first_error(result.stdout + result.stderr)}", rule="deploy.wheel", hint="command: " + " ".join(command)
         )
     return next(folder.glob(f"edge8-*{tag}.whl"))
+
+
+def first_error(output: str) -> str:
+    """The first line of a build's output that a compiler, CMake or pip reports as an error; the last one if none does."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    # pip's own lines only say that a program failed.
+    found = [line for line in lines if re.search(r"error:|CMake Error|^ERROR", line) and "subprocess-exited-with-error" not in line]
+    return (found or lines or ["no output"])[0 if found else -1]
 
 
 def add_wheel(folder: Path, device: Device, wheel: str) -> str:

@@ -89,14 +89,14 @@ static uint32_t over_stretch(uint32_t crc)
     return next;
 }
 
-__attribute__((target("sse4.2"))) static uint64_t advance8(uint64_t crc, const uint8_t *bytes)
+__attribute__((target("sse4.2,crc32"))) static uint64_t advance8(uint64_t crc, const uint8_t *bytes)
 {
     uint64_t value;
     memcpy(&value, bytes, sizeof value);
     return _mm_crc32_u64(crc, value);
 }
 
-__attribute__((target("sse4.2"))) static uint32_t advance_sse42(uint32_t crc, const uint8_t *bytes, size_t size)
+__attribute__((target("sse4.2,crc32"))) static uint32_t advance_sse42(uint32_t crc, const uint8_t *bytes, size_t size)
 {
     uint64_t a = crc;
     for (; size >= 3 * STRETCH; bytes += 3 * STRETCH, size -= 3 * STRETCH) {

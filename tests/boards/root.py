@@ -19,31 +19,47 @@ import pytest
 from tests.boards.builds import alone_in
 from tests.boards.emulated import ROOT, need
 
-__all__ = ["ARM64", "ARMHF", "PACKAGES", "PYTHON_PACKAGES", "Debian", "boot", "install_wheel", "make_root", "run_python"]
+__all__ = [
+    "AMD64",
+    "ARM64",
+    "ARMHF",
+    "PACKAGES",
+    "PYTHON_PACKAGES",
+    "RISCV64",
+    "Debian",
+    "boot",
+    "install_wheel",
+    "make_root",
+    "run_python",
+]
 
 
 @dataclass(frozen=True)
 class Debian:
-    """A Debian architecture and what belongs to it."""
+    """A Debian architecture and what belongs to it. Debian 12 has Python 3.11, numpy 1.24 and cffi 1.15."""
 
     name: str
     triplet: str
     emulator: str
     toolchain: str
-    platform: str
+    suite: str = "bookworm"
+    python: str = "3.11"
 
 
 # What a board has that runs edge8 from Python, and a shell with its programs.
 PYTHON_PACKAGES = ("python3", "python3-numpy", "python3-cffi", "libstdc++6")
 PACKAGES = (*PYTHON_PACKAGES, "bash", "coreutils")
 
-ARM64 = Debian("arm64", "aarch64-linux-gnu", "qemu-aarch64-static", "aarch64", "linux_aarch64")
-ARMHF = Debian("armhf", "arm-linux-gnueabihf", "qemu-arm-static", "armv7l", "linux_armv7l")
+AMD64 = Debian("amd64", "x86_64-linux-gnu", "qemu-x86_64-static", "x86_64")
+ARM64 = Debian("arm64", "aarch64-linux-gnu", "qemu-aarch64-static", "aarch64")
+ARMHF = Debian("armhf", "arm-linux-gnueabihf", "qemu-arm-static", "armv7l")
+# Debian 12 has no RISC-V.
+RISCV64 = Debian("riscv64", "riscv64-linux-gnu", "qemu-riscv64-static", "riscv64", "trixie", "3.13")
 
 
 @functools.cache
 def make_root(debian: Debian, *packages: str) -> Path:
-    """Debian 12 with these packages, extracted once per test run; tests leave it as it is. EDGE8_BOARD_BUILDS keeps it longer.
+    """A Debian with these packages, extracted once per test run; tests leave it as it is. EDGE8_BOARD_BUILDS keeps it longer.
 
     Skips without network.
     """
@@ -59,30 +75,34 @@ def make_root(debian: Debian, *packages: str) -> Path:
 def _extract(debian: Debian, packages: Sequence[str], folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     command = ["mmdebstrap", "--quiet", "--variant=extract", f"--arch={debian.name}", f"--include={','.join(packages)}"]
-    command += ["bookworm", str(folder), *_mirror()]
+    if debian.suite != "bookworm":  # whose /bin and /lib are links that mmdebstrap has to make first
+        command.append("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
+    command += [debian.suite, str(folder), *_mirror(debian.suite)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     if result.returncode != 0:
         shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"no Debian root: {result.stderr.strip()[-300:]}")
 
 
-def _mirror() -> list[str]:
+def _mirror(suite: str) -> list[str]:
     """The main archive that this machine uses: no security archive, whose index is in flux more often."""
     query = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]
     text = subprocess.run(query, capture_output=True, text=True, check=False).stdout
     found = [line.split()[0] for line in text.splitlines() if line.endswith(" bookworm main")]
-    return [f"deb {found[0]} bookworm main"] if found else []
+    return [f"deb {found[0]} {suite} main"] if found else []
 
 
 def install_wheel(wheel: Path, debian: Debian, site: Path) -> None:
     """Install a wheel for the board's platform into a folder, as pip on the board would."""
+    platform = wheel.stem.split("-")[-1]
+    assert platform.endswith(f"_{debian.toolchain}")
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(site)]
-    command += ["--platform", debian.platform, "--only-binary=:all:", "--python-version", "3.11", str(wheel)]
+    command += ["--platform", platform, "--only-binary=:all:", "--python-version", debian.python, str(wheel)]
     subprocess.run(command, check=True)
 
 
 def run_python(root: Path, debian: Debian, cpu: str, site: Path, arguments: list[str | Path]) -> subprocess.CompletedProcess[str]:
-    """Run the root's own Python 3.11 (numpy 1.24, cffi 1.15) on an emulated processor."""
+    """Run the root's own Python on an emulated processor."""
     emulator = need(debian.emulator, "qemu-user-static")
     libraries = root / "usr" / "lib" / debian.triplet
     command = [
