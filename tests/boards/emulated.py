@@ -110,8 +110,10 @@ def runner(toolchain: str, name: str = "edge8-run") -> Path:
     return program(toolchain, name, link_program)
 
 
-def run_static(level: Level, arguments: list[str | Path], executable: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run_static(
+    level: Level, arguments: list[str | Path], executable: Path | None = None, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
     """Run edge8-run, or another static program, under the level's emulator."""
     emulator = need(load_toolchain(level.toolchain).emulator, "qemu-user-static")
     command = [emulator, "-cpu", level.cpu, str(executable or runner(level.toolchain)), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
