@@ -272,6 +272,9 @@ class Session:
         self._views = {
             io: [self._view(lib.e8_session_data(self._session, io, i), t) for i, t in enumerate(model._io[io])] for io in (_INPUT, _OUTPUT)
         }
+        one = len(self._views[_INPUT]) == 1 and len(self._views[_OUTPUT]) == 1
+        self._pair = (self._views[_INPUT][0], self._views[_OUTPUT][0]) if one else None
+        self._run_session = lib.e8_session_run
 
     def _view(self, address: Any, tensor: Tensor) -> Array:
         return cast(Array, np.frombuffer(ffi.buffer(address, tensor.bytes), tensor.dtype).reshape(tensor.shape))
@@ -304,6 +307,13 @@ class Session:
         Raises:
             Edge8Error: an input is missing, unknown, or of the wrong shape or kind.
         """
+        if self._pair is not None and type(inputs) is np.ndarray:
+            # The usual case without the checks' time, which small networks would notice.
+            x, y = self._pair
+            if inputs.shape == x.shape and inputs.dtype == x.dtype:
+                x[...] = inputs
+                self.run()
+                return y.copy()
         feeds = self._feeds(inputs)
         parts = self._parts(feeds)
         results = [
@@ -352,7 +362,7 @@ class Session:
 
     def run(self) -> None:
         """Run on what `input_view` holds; results are in `output_view`. No copies."""
-        self._check(lib.e8_session_run(self._session))
+        self._check(self._run_session(self._session))
 
     def input_view(self, index: int = 0) -> Array:
         """The memory of an input, to be written before `run`; the run may overwrite it."""
