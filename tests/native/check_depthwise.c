@@ -180,11 +180,12 @@ static void check_image_s8(struct context *c)
     int8_t *w = take(c, n * taps), *out[2] = {take(c, bytes), take(c, bytes)}, table[256];
     int32_t *init = take(c, n * 4);
     float *multiplier = take(c, n * 4);
+    float larger = draw(c) >> 60 ? 1.0f : 1000.0f; /* multipliers of 1 and more, which some kernels leave to others */
     int32_t reach = draw(c) >> 60 ? 50000 : INT32_MAX - 2000000;
     fill_weights(c, w, n * taps, (enum fill)between(c, 0, FILL_COUNT - 1));
     for (size_t i = 0; i < n; i++) {
         init[i] = draw_int(c, -reach, reach);
-        multiplier[i] = draw(c) >> 63 ? 1.0f / 256 : (float)between(c, 1, 1000) * 1e-5f;
+        multiplier[i] = larger * (draw(c) >> 63 ? 1.0f / 256 : (float)between(c, 1, 1000) * 1e-5f);
     }
     fill_bytes(c, table, sizeof table, FILL_RANDOM);
     struct e8_requant q = {
