@@ -29,6 +29,7 @@ void e8_init_i8mm(struct e8_kernels *k);
 void e8_init_neon_elementwise(struct e8_kernels *k);
 void e8_init_neon_depthwise(struct e8_kernels *k);
 void e8_init_neon_int16(struct e8_kernels *k);
+void e8_init_neon_decode(struct e8_kernels *k);
 /* AArch64 only. */
 void e8_init_neon_float(struct e8_kernels *k);
 void e8_init_neon_depthwise_image(struct e8_kernels *k);

@@ -130,6 +130,7 @@ void e8_init_neon(struct e8_kernels *k)
     e8_init_neon_elementwise(k);
     e8_init_neon_depthwise(k);
     e8_init_neon_int16(k);
+    e8_init_neon_decode(k);
 #if defined(__aarch64__)
     k->conv_picture_s8 = conv_picture_s8;
     k->picture_macs = SIZE_MAX;
