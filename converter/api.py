@@ -29,6 +29,7 @@ from .progress import track
 from .quant.assemble import calibrated, file_with
 from .quant.corrections import CORRECTIONS, REPORT_SAMPLES, Answers, Improved, Step, improve
 from .quant.evaluation import goal_of
+from .quant.float_model import FloatModel
 from .quant.reach import coded_with_data, fewest_in_float, hold_out, width_for_each
 from .quant.scheme import CODED, Decision, Scheme, decide
 from .report.layers import feeds, real
@@ -142,16 +143,12 @@ def outputs_of(result: Array | dict[str, Array], model: Model) -> dict[str, Arra
     return result if isinstance(result, dict) else {model.outputs[0].name: result}
 
 
-def answers_of(reference: bytes, samples: Iterable[Sample], *, threads: int = 1) -> Answers:
-    """Samples with the outputs that a file gives for them."""
-    model = Model(reference)
-    session = model.session(threads)
-    return [(sample, list(outputs_of(session(dict(sample)), model).values())) for sample in samples]
-
-
 def compare(reference: bytes, other: bytes, samples: Iterable[Sample], *, threads: int = 1) -> dict[str, dict[str, float]]:
     """Cosine and SQNR of each real-valued output of ``other`` against ``reference`` (both .e8 files), over the samples."""
-    return _accuracy([t.name for t in Model(reference).outputs], answers_of(reference, samples, threads=threads), other, threads)
+    model = Model(reference)
+    session = model.session(threads)
+    answers = [(sample, list(outputs_of(session(dict(sample)), model).values())) for sample in samples]
+    return _accuracy([t.name for t in model.outputs], answers, other, threads)
 
 
 def _accuracy(names: Sequence[str], answers: Answers, other: bytes, threads: int) -> dict[str, dict[str, float]]:
@@ -486,9 +483,12 @@ def convert(
         warnings=list(graph.metadata.get("warnings", [])),
     )
     give_back()
-    reference = float_file(graph) if (kept and not answers) or report is not None else b""
-    if kept:
-        made.accuracy = _accuracy(graph.outputs, answers or answers_of(reference, kept, threads=threads), data, threads)
+    reference = b"" if report is None else float_file(graph)
+    if kept and not answers:
+        floating = FloatModel(graph, threads)
+        answers = [(sample, floating.run(sample)) for sample in kept]
+    if answers:
+        made.accuracy = _accuracy(graph.outputs, answers, data, threads)
     if device is not None:
         made.device = _device_lines(device, opened)
     made.search = searched

@@ -5,7 +5,7 @@ Equalisation changes the float graph; bias correction and output-aware rounding 
 SQNR of the outputs in full int8 on every fourth sample; the others calibrate meanwhile.
 
 The float model runs once over the samples: it shows what all files need to know, ranges for any types (observations.py) and the inputs
-of the layers. Only equalisation, which makes another float model, needs runs of that as well.
+of the layers. The first samples are run again where equalisation is tried, for its activations are the same ones, scaled.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ CORRECTION_SAMPLES = 48
 REPORT_SAMPLES = 8
 """First samples, on which outputs, and a report's layers, are compared with the float model."""
 _GATHER_SAMPLES, _ROWS, _CHANNEL_SAMPLES = 32, 8192, 16
-_FEWEST, _WORK = 16, 7e10
-"""Equalisation is judged on all `CORRECTION_SAMPLES`, on fewer where they cost more multiply-accumulates than this."""
+_FEWEST, _WORK = 12, 5e10
+"""Equalisation is judged on all `CORRECTION_SAMPLES`, on fewer where they cost more multiply-accumulates than this; where they do, half
+the rows are watched for means."""
 ROUNDING_WORTH = 0.5
 """Rounding is tried where weights without any error would raise the outputs' SQNR by so many dB: it is the dearest correction."""
 
@@ -102,11 +103,12 @@ class _Pass:
         count: samples so far.
     """
 
-    def __init__(self, graph: Graph, channels: Iterable[str], threads: int) -> None:
-        self.graph = graph
-        self.model: FloatModel = FloatModel(graph, threads)
+    def __init__(self, model: FloatModel, channels: Iterable[str]) -> None:
+        graph = model.graph
+        self.graph, self.model = graph, model
         self.seen, self.rest = Observations(graph), Observations(graph)
-        self.inputs = InputWatcher(graph, most=_GATHER_SAMPLES, rows=_ROWS, moments=False)
+        rows = _ROWS if model.macs * CORRECTION_SAMPLES < _WORK else _ROWS // 2
+        self.inputs = InputWatcher(graph, most=_GATHER_SAMPLES, rows=rows, moments=False)
         self.channels = ChannelWatcher(graph, channels)
         self.held: Answers = []
         self.first: Answers = []
@@ -136,18 +138,21 @@ class _Judge:
         self.scheme = replace(scheme, io="float32")
         self.method, self.percentile, self.threads = method, percentile, threads
 
-    def noise(self, graph: Graph, seen: Observations | None, held: Answers) -> Array:
-        """Squared error ``[samples, outputs]`` of a graph's int8 file; without observations of int8 weights and float activations."""
+    def file(self, graph: Graph) -> bytes:
+        """The graph's file, which waits for ranges."""
         give_back()
         quantised = graph.copy()
         apply(quantised, self.scheme)
-        model = Model(write(quantised))
+        return write(quantised)
+
+    def noise(self, data: bytes, seen: Observations | None, held: Answers) -> Array:
+        """Squared error ``[samples, outputs]`` of a file with ranges from ``seen``; without, of its int8 weights alone."""
+        model = Model(data)
         if seen is not None and not model.calibrated:
             calibration = Calibration(model)
             seen.give(calibration)
             model = Model(calibration.fill(self.method, self.percentile))
         session = model.session(self.threads)
-        del quantised
         give_back()
         rows = []
         for sample, expected in held:
@@ -156,22 +161,18 @@ class _Judge:
             rows.append([float(np.sum((r.astype(np.float64) - y) ** 2)) for r, y in zip(expected, outputs, strict=True)])
         return np.array(rows)
 
-    def __call__(self, graph: Graph, seen: Observations, held: Answers) -> float:
-        """Mean over the outputs of their SQNR in dB."""
-        return _decibels(self.noise(graph, seen, held), held)
-
 
 def _decibels(noise: Array, held: Answers) -> float:
     signal = np.array([[float(np.sum(r.astype(np.float64) ** 2)) for r in expected] for _, expected in held]).sum(axis=0)
     return float(np.mean(10 * np.log10(np.maximum(signal, 1e-30) / np.maximum(noise.sum(axis=0), 1e-12 * np.maximum(signal, 1e-18)))))
 
 
-def _equalised(graph: Graph, extremes: Mapping[str, Array]) -> Graph:
+def _equalised(graph: Graph, extremes: Mapping[str, Array]) -> tuple[Graph, dict[str, Array]]:
+    """The graph with its channels scaled, and by what its activations were divided."""
     result = graph.copy()
-    if extremes:
-        equalise(result, extremes, 1.0)
-        result.metadata["equalised"] = sorted(extremes)  # reports bring the float model's channels to the same scale
-    return result
+    divisors = equalise(result, extremes, 1.0)
+    result.metadata["equalised"] = sorted(extremes)  # reports bring the float model's channels to the same scale
+    return result, divisors
 
 
 def _coded_nodes(graph: Graph, scheme: Scheme) -> set[int]:
@@ -204,9 +205,26 @@ def _with_codes(graph: Graph, scheme: Scheme, inputs: Sequence[InputStatistics],
     return result
 
 
-def _rounding_gain(judge: _Judge, graph: Graph, seen: Observations, held: Answers) -> float:
+@dataclass
+class _Candidate:
+    """A graph that may be the result, its file, and what its int8 form does on the held-out samples."""
+
+    graph: Graph
+    data: bytes
+    noise: Array
+    score: float
+
+
+def _judged(judge: _Judge, graph: Graph, current: _Pass, data: bytes = b"") -> _Candidate:
+    data = data or judge.file(graph)
+    noise = judge.noise(data, current.seen, current.held)
+    return _Candidate(graph, data, noise, _decibels(noise, current.held))
+
+
+def _rounding_gain(judge: _Judge, best: _Candidate, current: _Pass) -> float:
     """By how many dB the outputs' SQNR would rise at most if the codes of the weights made no error."""
-    both, weights = judge.noise(graph, seen, held).sum(axis=0), judge.noise(graph, None, held).sum(axis=0)
+    few = current.held[: max(4, int(_WORK / 4 // max(1, current.model.macs)))]
+    both, weights = best.noise[: len(few)].sum(axis=0), judge.noise(best.data, None, few).sum(axis=0)
     share = np.clip(weights / np.maximum(both, 1e-300), 0, 0.9999)
     return float(np.mean(-10 * np.log10(1 - share)))
 
@@ -237,48 +255,44 @@ def improve(
     stream = iter(progress(samples))
     steps: list[Step] = []
     spaces = find_spaces(graph) if "equalisation" in corrections else []
-    current = _Pass(graph, [t for space in spaces for t in space.tensors], threads)
+    current, data = _Pass(FloatModel(graph, threads), [t for space in spaces for t in space.tensors]), b""
     if "equalisation" in corrections:
-        current = _try_equalisation(judge, current, stream, samples, threads, steps)
+        current, data = _try_equalisation(judge, current, stream, samples, steps)
     current.take(stream)
-    held, base = current.held, current.graph
-    best, score = base, judge(base, current.seen, held) if "bias" in corrections or "rounding" in corrections else 0.0
+    base = current.graph
+    best = _judged(judge, base, current, data) if "bias" in corrections or "rounding" in corrections else None
     for name in ("bias", "rounding"):
-        if name not in corrections:
+        if name not in corrections or best is None:
             continue
         inputs = current.inputs.inputs
         if name == "rounding":
-            gain = _rounding_gain(judge, best, current.seen, held[: max(4, int(_WORK / 2 // max(1, current.model.macs)))])
+            gain = _rounding_gain(judge, best, current)
             if gain < ROUNDING_WORTH:
-                steps.append(Step(name, score, score, False, f"weights without error would gain {gain:.1f} dB"))
+                steps.append(Step(name, best.score, best.score, False, f"weights without error would gain {gain:.1f} dB"))
                 continue
             calibrating = (s for i, s in enumerate(islice(iter(samples), CORRECTION_SAMPLES)) if not _held_out(i))
             inputs = gather(base, calibrating, most=_GATHER_SAMPLES, rows=_ROWS, model=current.model).inputs
-        candidate = _with_codes(base, scheme, inputs, rounding=name == "rounding")
-        after = judge(candidate, current.seen, held)
-        steps.append(Step(name, score, after, after > score))
-        if after > score:
-            best, score = candidate, after
+        other = _judged(judge, _with_codes(base, scheme, inputs, rounding=name == "rounding"), current)
+        steps.append(Step(name, best.score, other.score, other.score > best.score))
+        best = other if other.score > best.score else best
     current.seen.merge(current.rest)
-    result = Improved(best, base, steps, current.seen, current.count, current.first)
-    del current
-    give_back()
-    return result
+    return Improved(best.graph if best else base, base, steps, current.seen, current.count, current.first)
 
 
 def _try_equalisation(
-    judge: _Judge, plain: _Pass, stream: Iterable[Sample], samples: Iterable[Sample], threads: int, steps: list[Step]
-) -> _Pass:
-    """The pass of the float graph, or of the equalised one where that is better on the first samples. Both have seen these afterwards."""
+    judge: _Judge, plain: _Pass, stream: Iterable[Sample], samples: Iterable[Sample], steps: list[Step]
+) -> tuple[_Pass, bytes]:
+    """The pass of the float graph, or of the equalised one where that is better on the first samples, and the graph's file."""
     count = int(np.clip(_WORK // max(1, plain.model.macs), _FEWEST, CORRECTION_SAMPLES))
     plain.take(islice(stream, count))
-    before = judge(plain.graph, plain.seen, plain.held)
+    before = _judged(judge, plain.graph, plain)
     if not plain.channels.extremes:
-        steps.append(Step("equalisation", before, before, False, "no channels that can be scaled"))
-        return plain
-    other = _Pass(_equalised(plain.graph, plain.channels.extremes), (), threads)
+        steps.append(Step("equalisation", before.score, before.score, False, "no channels that can be scaled"))
+        return plain, before.data
+    other = _Pass(plain.model.scaled(*_equalised(plain.graph, plain.channels.extremes)), ())
     other.take(islice(iter(samples), count))
     other.held, other.first = plain.held, plain.first
-    after = judge(other.graph, other.seen, other.held)
-    steps.append(Step("equalisation", before, after, after > before))
-    return other if after > before else plain
+    after = _judged(judge, other.graph, other)
+    better = after.score > before.score
+    steps.append(Step("equalisation", before.score, after.score, better))
+    return (other, after.data) if better else (plain, before.data)

@@ -235,24 +235,27 @@ def _multiply_inputs(graph: Graph, node: Node, scales: Array) -> None:
     _replace(graph, node, 1, weights * factor)
 
 
-def equalise(graph: Graph, extremes: Mapping[str, Array], strength: float = 0.5) -> int:
-    """Scale every space of a float graph in place; gives how many were changed.
+def equalise(graph: Graph, extremes: Mapping[str, Array], strength: float = 0.5) -> dict[str, Array]:
+    """Scale every space of a float graph in place.
 
     Args:
         graph: float; computes the same afterwards, up to float rounding.
         extremes: per-channel extremes of the activations of `find_spaces`, on calibration data.
         strength: see `space_scales`.
+
+    Returns:
+        Divisors ``[channels]``, float32, of the activations that were scaled, by name.
     """
-    changed = 0
+    scaled: dict[str, Array] = {}
     for space in find_spaces(graph):
         scales = space_scales(space, extremes, strength)
         if np.allclose(scales, 1):
             continue
-        changed += 1
+        scaled.update(dict.fromkeys(space.tensors, scales.astype(np.float32)))
         for node in space.makers:
             _divide_outputs(graph, node, scales)
         for node in space.users:
             _multiply_inputs(graph, node, scales)
         put_aside(graph.tensors.values())
     graph.prune()
-    return changed
+    return scaled

@@ -6,6 +6,7 @@ Its file lies in the folder for temporary files and is mapped, so that its weigh
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -63,11 +64,24 @@ class FloatModel:
         give_back()
         self.macs = model.macs
         self._numbers = {t.name: t.index for t in model.tensors}
+        self._divisors: Mapping[str, Array] = {}
         self.session: Session = model.session(threads)
 
     def value(self, name: str) -> Array:
         """An activation's memory, to be looked at in a `Watcher` only."""
-        return self.session.tensor(self._numbers[name])
+        x = self.session.tensor(self._numbers[name])
+        return x / self._divisors[name] if name in self._divisors else x
+
+    def scaled(self, graph: Graph, divisors: Mapping[str, Array]) -> FloatModel:
+        """The same runs seen as those of another graph, whose activations are these divided by a vector along the last axis.
+
+        Args:
+            graph: with the same nodes.
+            divisors: float32, by tensor name; the others are the same in both.
+        """
+        other = copy.copy(self)
+        other.graph, other._divisors = graph, divisors
+        return other
 
     def run(self, sample: Mapping[str, Array], watchers: Sequence[Watcher] = ()) -> list[Array]:
         """Run once; the outputs, in the graph's order."""

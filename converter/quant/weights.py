@@ -47,6 +47,7 @@ NO_GROUPS = {
 _SMALLEST_SCALE = 2.0**-39
 _LARGEST_SCALE = 2.0**39
 _BIAS_FLOOR = 2.0**-18
+_BLOCK = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -118,15 +119,24 @@ def channel_scales(weights: Array, *, axis: int, bits: int = 8, group: int = 0, 
         ConvertError: bits, group or method out of range.
     """
     limit = code_limit(bits)
-    matrix = _as_matrix(weights, axis, group)
     if method not in ("max", "mse"):
         raise ConvertError(f"unknown weights method {method!r}", rule="quant.weights", hint="Known: max, mse")
+    if bits > 1 and method == "max" and not group:
+        rows: Array = np.moveaxis(np.asarray(weights), axis, 0).reshape(np.shape(weights)[axis], -1)
+        scales = np.maximum(rows.max(axis=1), -rows.min(axis=1)).astype(np.float64) / limit
+        return _sound(scales, bias)
+    matrix = _as_matrix(weights, axis, group)
     if bits == 1:  # the least squared error of codes -1 and +1: the mean magnitude, of the values that are there
         values = np.asarray(_as_matrix(np.ones_like(weights), axis, group).sum(axis=1))
         scales = np.abs(matrix).sum(axis=1) / values
     else:
         scales = np.abs(matrix).max(axis=1) / limit if method == "max" else _mse_scales(matrix, limit)
-    if bias is not None and not group:
+    return _sound(scales, None if group else bias)
+
+
+def _sound(scales: Array, bias: Array | None) -> Array:
+    """Scales that the runtime takes, and that leave room for the biases."""
+    if bias is not None:
         scales = np.maximum(scales, np.abs(np.asarray(bias, np.float64)) * _BIAS_FLOOR)
     scales[scales == 0] = 1.0
     return np.asarray(np.clip(scales, _SMALLEST_SCALE, _LARGEST_SCALE), np.float32)
@@ -138,13 +148,18 @@ def quantise_weights(weights: Array, scale: Array, *, axis: int, bits: int = 8, 
     ``code = clamp(rne(weight / scale))`` in float64; one-bit codes are the sign.
     """
     limit = code_limit(bits)
-    matrix = _as_matrix(weights, axis, group)
-    steps = matrix / np.asarray(scale, np.float64)[:, None]
-    rounded = np.where(steps < 0, -1.0, 1.0) if bits == 1 else np.clip(np.rint(steps), -limit, limit)
     moved = np.moveaxis(np.asarray(weights), axis, 0)
+    matrix = _as_matrix(weights, axis, group) if group else moved.reshape(moved.shape[0], -1)
+    each = np.asarray(scale, np.float64)[:, None]
+    rounded = np.empty(matrix.shape, np.int8 if bits <= 8 else np.int16)
+    step = max(1, _BLOCK // matrix.shape[1])
+    for i in range(0, len(matrix), step):  # in parts that stay in the cache
+        part = matrix[i : i + step].astype(np.float64)
+        part /= each[i : i + step]
+        rounded[i : i + step] = np.where(part < 0, -1.0, 1.0) if bits == 1 else np.clip(np.rint(part, out=part), -limit, limit, out=part)
     values = moved.size // moved.shape[0]
     codes = np.moveaxis(rounded.reshape(moved.shape[0], -1)[:, :values].reshape(moved.shape), 0, axis)
-    return Codes(np.ascontiguousarray(codes, np.int8 if bits <= 8 else np.int16), np.asarray(scale, np.float32))
+    return Codes(np.ascontiguousarray(codes), np.asarray(scale, np.float32))
 
 
 def dequantise_weights(codes: Codes, *, axis: int, group: int = 0) -> Array:

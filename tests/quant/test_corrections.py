@@ -16,6 +16,7 @@ from edge8.converter.graph import Graph, Node, Tensor
 from edge8.converter.quant.bias_correction import mean_shift
 from edge8.converter.quant.corrections import improve
 from edge8.converter.quant.equalisation import equalise, find_spaces
+from edge8.converter.quant.float_model import FloatModel
 from edge8.converter.quant.matrices import to_matrix
 from edge8.converter.quant.rounding import best_codes, layer_codes, quadratic_error
 from edge8.converter.quant.scheme import Scheme
@@ -54,7 +55,11 @@ def test_equalisation_keeps_the_meaning_and_levels_the_channels() -> None:
     changed = copy.deepcopy(graph)
     tensors = [t for space in find_spaces(changed) for t in space.tensors]
     assert "m" in tensors
-    assert equalise(changed, gather(changed, data, most=8, rows=0, channels=tensors).extremes, 1.0) >= 1
+    divisors = equalise(changed, gather(changed, data, most=8, rows=0, channels=tensors).extremes, 1.0)
+    assert "m" in divisors
+    own = gather(changed, data, most=8, rows=0, channels=["m"]).extremes["m"]
+    seen = gather(changed, data, most=8, rows=0, channels=["m"], model=FloatModel(graph).scaled(changed, divisors)).extremes["m"]
+    np.testing.assert_allclose(seen, own, rtol=1e-4, atol=1e-4)
     before, after = evaluate(graph, data[0])["y"], evaluate(changed, data[0])["y"]
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-4 * float(np.abs(before).max()))
 
@@ -149,10 +154,10 @@ def test_improve_raises_the_score_and_says_what_it_did() -> None:
 
 
 def test_what_does_not_help_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ruined(graph: Graph, *_: Any) -> Graph:
+    def ruined(graph: Graph, *_: Any) -> tuple[Graph, dict[str, Array]]:
         result = copy.deepcopy(graph)
         result.tensors["w2"].data = np.zeros_like(result.tensors["w2"].data)
-        return result
+        return result, {}
 
     monkeypatch.setattr("edge8.converter.quant.corrections._equalised", ruined)
     graph = network(spread=1)
