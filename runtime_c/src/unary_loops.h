@@ -40,16 +40,32 @@ static inline float gelu_argument(float x)
     return 1.5957691216f * (x + 0.044715f * ((x * x) * x));
 }
 
+/* Elements of a step. Where that is a vector, the loop over them becomes one without code for a rest. */
+#ifndef E8_MAP_LANES
+#define E8_MAP_LANES 1
+#endif
+
+/* `count` is a multiple of E8_MAP_LANES. */
 #define MAP(kind, expression)                                                                                                              \
     static E8_MAP_TARGET void map_##kind(float a, float b, const float *in, float *out, size_t count)                                      \
     {                                                                                                                                      \
         (void)a, (void)b;                                                                                                                  \
-        E8_INDEPENDENT                                                                                                                     \
-        for (size_t i = 0; i < count; i++) {                                                                                               \
-            float x = in[i];                                                                                                               \
-            out[i] = (expression);                                                                                                         \
+        MAP_STEPS                                                                                                                          \
+        for (size_t i = 0; i < count; i += E8_MAP_LANES) {                                                                                 \
+            MAP_LANES                                                                                                                      \
+            for (size_t k = i; k < i + E8_MAP_LANES; k++) {                                                                                \
+                float x = in[k];                                                                                                           \
+                out[k] = (expression);                                                                                                     \
+            }                                                                                                                              \
         }                                                                                                                                  \
     }
+#if E8_MAP_LANES > 1
+#define MAP_STEPS
+#define MAP_LANES E8_INDEPENDENT
+#else
+#define MAP_STEPS E8_INDEPENDENT
+#define MAP_LANES
+#endif
 MAP(IDENTITY, x)
 MAP(CLIP, clip(x, a, b))
 MAP(LEAKY_RELU, x < 0.0f ? a * x : x)

@@ -33,6 +33,7 @@ struct tile {
     float *w;      /* [half][taps][8] */
     float *sums;   /* one output row of an int8 tile, [half][columns][8] */
     int32_t y, x, rows, columns, span_rows, span_columns;
+    bool joined; /* the rows are computed as one */
     size_t c, count;
 };
 
@@ -128,14 +129,17 @@ AVX2_INLINE void load_weights(const struct tile *t, bool int8)
     }
 }
 
-/* One row of a tile's outputs for 8 channels. */
+/* One row of a tile's outputs for 8 channels; or all its rows as one, where they are short: then outputs between them count, whose
+ * values are not stored. */
 struct line {
     const float *p, *w; /* first input pixel and first tap of the 8 channels */
     size_t lines;       /* floats from one kernel row to the next */
     int32_t columns;    /* outputs */
     int32_t kh, kw, sw, dw;
-    float *to;            /* first output; */
-    size_t stride, count; /* floats from one output pixel to the next, and channels to store, at most 8 */
+    float *to;                 /* first output; */
+    size_t stride, count;      /* floats from one output pixel to the next, and channels to store, at most 8 */
+    size_t next_row;           /* floats from one output row to the next */
+    int32_t span, row_columns; /* outputs of a row that count, and those of them that are stored */
     __m256 start, low, high, multiplier;
 };
 
@@ -181,20 +185,29 @@ AVX2_INLINE int32_t next_group(int32_t x, int32_t columns)
     return x < columns && x + PIXELS > columns && columns >= PIXELS ? columns - PIXELS : x;
 }
 
-/* Fewer outputs or channels than the vectors have. (Masked stores take dozens of cycles on some CPUs.) */
-AVX2 __attribute__((noinline)) static void store_part(const struct line *l, float *to, const float values[PIXELS][HALF])
+/* Fewer outputs or channels than the vectors have, or outputs that belong to several rows. (Masked stores take dozens of cycles on
+ * some CPUs.) */
+AVX2 __attribute__((noinline)) static void store_part(const struct line *l, int32_t x, const float values[PIXELS][HALF])
 {
-    for (int32_t i = 0; i < PIXELS && i < l->columns; i++, to += l->stride) {
+    int32_t row = x / l->span, column = x % l->span;
+    float *to = l->to + (size_t)row * l->next_row;
+    for (int32_t i = 0; i < PIXELS && x + i < l->columns; i++, column++) {
+        if (column == l->span) {
+            column = 0;
+            to += l->next_row;
+        }
+        if (column >= l->row_columns) continue;
         if (l->count == HALF) /* a copy of known length is one store */
-            memcpy(to, values[i], sizeof values[i]);
+            memcpy(to + (size_t)column * l->stride, values[i], sizeof values[i]);
         else
-            memcpy(to, values[i], l->count * sizeof *to);
+            memcpy(to + (size_t)column * l->stride, values[i], l->count * sizeof *to);
     }
 }
 
-AVX2_INLINE void store_pixels(const struct line *l, float *to, const __m256 v[PIXELS], bool int8)
+AVX2_INLINE void store_pixels(const struct line *l, int32_t x, const __m256 v[PIXELS], bool int8)
 {
-    if (int8 || (l->count == HALF && l->columns >= PIXELS)) { /* the sums of an int8 row have room for 8 */
+    if (int8 || (l->count == HALF && l->row_columns >= PIXELS)) { /* the sums of an int8 row have room for 8 */
+        float *to = l->to + (size_t)x * l->stride;
         E8_UNROLL
         for (int i = 0; i < PIXELS; i++) _mm256_storeu_ps(to + (size_t)i * l->stride, v[i]);
         return;
@@ -202,7 +215,7 @@ AVX2_INLINE void store_pixels(const struct line *l, float *to, const __m256 v[PI
     float values[PIXELS][HALF];
     E8_UNROLL
     for (int i = 0; i < PIXELS; i++) _mm256_storeu_ps(values[i], v[i]);
-    store_part(l, to, values);
+    store_part(l, x, values);
 }
 
 /* Sums, times the multiplier when they become int8, and bounded; kw is 0 for any shape. */
@@ -220,7 +233,7 @@ AVX2_INLINE void run_line(const struct line *l, int kh, int kw, int sw, bool int
         E8_UNROLL
         for (int i = 0; i < PIXELS; i++)
             acc[i] = int8 ? _mm256_mul_ps(acc[i], l->multiplier) : _mm256_min_ps(l->high, _mm256_max_ps(l->low, acc[i]));
-        store_pixels(l, l->to + (size_t)x * l->stride, acc, int8);
+        store_pixels(l, x, acc, int8);
     }
 }
 
@@ -332,11 +345,15 @@ AVX2 static void run_tile(const struct tile *t, const struct e8_requant *q, line
         .dw = g->dw,
         .stride = q ? HALF : g->channels,
         .count = HALF,
+        .next_row = (size_t)g->ow * g->channels,
+        .span = t->span_columns,
+        .row_columns = t->columns,
         .low = _mm256_set1_ps(g->low),
         .high = _mm256_set1_ps(g->high),
     };
     if (q) f = finish_constants(q, t->c);
-    for (int32_t y = 0; y < t->rows; y++) {
+    if (t->joined) l.columns += (t->rows - 1) * t->span_columns;
+    for (int32_t y = 0; y < (t->joined ? 1 : t->rows); y++) {
         size_t at = ((size_t)(t->y + y) * (size_t)g->ow + (size_t)t->x) * g->channels + t->c;
         for (size_t h = 0; h < 2 && HALF * h < t->count; h++) {
             l.p = t->pixels + h * OTHER_PIXELS + (size_t)(y * g->sh) * line_floats;
@@ -386,8 +403,9 @@ AVX2_INLINE void run_image(const struct e8_depthwise_image *g, const struct e8_r
             load_weights(&t, int8);
             for (t.x = 0; t.x < g->ow; t.x += columns) {
                 t.columns = g->ow - t.x < columns ? g->ow - t.x : columns;
-                /* Groups of 8 are computed even where fewer outputs are left. */
-                t.span_columns = ((t.columns > PIXELS ? t.columns : PIXELS) - 1) * g->sw + (g->kw - 1) * g->dw + 1;
+                /* Groups of 8 are computed even where fewer outputs are left, unless the rows are joined. */
+                t.joined = !int8 && g->ow < PIXELS && g->sw == 1 && g->sh == 1 && g->dw == 1 && t.rows > 1;
+                t.span_columns = ((t.columns > PIXELS || t.joined ? t.columns : PIXELS) - 1) * g->sw + (g->kw - 1) * g->dw + 1;
                 load_tile(&t, int8);
                 run_tile(&t, q, run);
             }

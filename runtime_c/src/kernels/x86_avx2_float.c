@@ -77,12 +77,12 @@ AVX2_INLINE void tile(const struct e8_gemm_f32 *g, int rows, int vectors, size_t
         for (int j = 0; j < 2; j++) acc[i][j] = g->bias && !g->scale ? load8(g->bias + n + 8 * (size_t)j) : _mm256_setzero_ps();
     }
     chain(acc, g, rows, vectors, at, g->w + n * (g->taps * g->segment));
-    if (vectors == 2 && g->n - n >= E8_NR && count == (size_t)rows && !g->scale && !g->residual) {
+    if (g->n - n >= 8 * (size_t)vectors && count == (size_t)rows && !g->scale && !g->residual) {
         float *out = g->out + first * g->out_stride + n;
         E8_UNROLL
         for (int i = 0; i < rows; i++, out += g->out_stride) {
-            _mm256_storeu_ps(out, clamp8(g, acc[i][0]));
-            _mm256_storeu_ps(out + 8, clamp8(g, acc[i][1]));
+            E8_UNROLL
+            for (int j = 0; j < vectors; j++) _mm256_storeu_ps(out + 8 * j, clamp8(g, acc[i][j]));
         }
         return;
     }
