@@ -7,9 +7,13 @@
  *     struct column, struct kernel_column           16 channels by 3 pixels, by 3 weights
  *     column_of(to, a, b, c), column_fill(to, code) from the pixels of three rows; all of one code
  *     kernel_column_of(to, a, b, c)
- *     multiply(sum, w, x0, x1, x2)                  adds the products of three columns to 16 sums */
+ *     multiply(sum, w, x0, x1, x2)                  adds the products of three columns to 16 sums
+ *     line_outputs(line, stride)                    arm_line.h with the level's instructions
+ * Lines whose borders are at most one column wide are done by the last; what is above it is for others. */
 #ifndef E8_ARM_DEPTHWISE_ROWS_H
 #define E8_ARM_DEPTHWISE_ROWS_H
+
+#include "arm_line.h"
 
 enum { BUFFERED = 12 }; /* pixels whose sums wait for their epilogue; a multiple of what the loops below do in a turn */
 
@@ -110,27 +114,73 @@ ROWS_INLINE void one_line(const struct e8_depthwise_image *g, const struct e8_re
     }
 }
 
-ROWS_INLINE void all_lines(const struct e8_depthwise_image *g, const struct e8_requant *q, const struct rule *r, size_t c, size_t width)
+ROWS_INLINE void kernel_columns(const struct e8_depthwise_image *g, struct kernel_column w[3], size_t c)
 {
-    struct kernel_column w[3];
     for (size_t kx = 0; kx < 3; kx++) {
         const int8_t *tap = (const int8_t *)g->w + kx * g->w_stride + c;
         kernel_column_of(&w[kx], vld1q_s8(tap), vld1q_s8(tap + 3 * g->w_stride), vld1q_s8(tap + 6 * g->w_stride));
     }
+}
+
+ROWS_INLINE void all_lines(const struct e8_depthwise_image *g, const struct e8_requant *q, const struct rule *r, size_t c, size_t width)
+{
+    struct kernel_column w[3];
+    kernel_columns(g, w, c);
     for (int32_t oy = g->first; oy < g->last; oy++) one_line(g, q, r, w, oy, c, width);
 }
 
-/* Output rows of one picture, but for the table of q. */
+/* Columns outside the picture on the right that the last output reads, when arm_line.h has the line's borders; 2 otherwise. */
+static size_t line_right(const struct e8_depthwise_image *g)
+{
+    if (g->channels < E8_NR || g->pl > 1 || g->iw < 2) return 2;
+    size_t columns = (size_t)(g->ow - 1) * (size_t)g->sw + 3 - (size_t)g->pl, inside = (size_t)g->iw;
+    return columns <= inside ? 0 : columns - inside == 1 ? 1 : 2;
+}
+
+/* Output rows, channels [c, c + 16). */
+ROWS_INLINE void lines_of_block(const struct e8_depthwise_image *g, const struct e8_requant *q, const struct rule *r, size_t c,
+                                size_t right)
+{
+    int8_t zeros[E8_NR];
+    struct kernel_column w[3];
+    kernel_columns(g, w, c);
+    vst1q_s8(zeros, vdupq_n_s8((int8_t)g->zero));
+    struct line16 line = {
+        .out_step = g->channels,
+        .init = q->init + c,
+        .multiplier = q->multiplier + c,
+        .rule = r,
+        .zeros = zeros,
+        .w = w,
+        .count = (size_t)g->ow,
+        .left = (size_t)g->pl,
+        .right = right,
+    };
+    for (int32_t oy = g->first; oy < g->last; oy++) {
+        line.out = (int8_t *)g->out + (size_t)oy * (size_t)g->ow * g->channels + c;
+        for (int32_t ky = 0; ky < 3; ky++) {
+            int32_t iy = oy * g->sh - g->pt + ky;
+            bool inside = iy >= 0 && iy < g->ih;
+            line.row[ky] = inside ? (const int8_t *)g->x + (size_t)iy * (size_t)g->iw * g->channels + c : zeros;
+            line.step[ky] = inside ? g->channels : 0;
+        }
+        line_outputs(&line, g->sw);
+    }
+}
+
+/* Output rows of one picture, but for the table of q. The last channels: once more with some that are done already, or all in part of
+ * a vector. */
 ROWS_INLINE void depthwise_rows(const struct e8_depthwise_image *g, const struct e8_requant *q)
 {
     struct rule r = rule_of(q->zero_point, q->low, q->high);
-    size_t c = 0;
-    for (; c + E8_NR <= g->channels; c += E8_NR) all_lines(g, q, &r, c, E8_NR);
-    /* The last channels: once more with some that are done already, or all in part of a vector. */
-    if (c < g->channels && g->channels > E8_NR)
-        all_lines(g, q, &r, g->channels - E8_NR, E8_NR);
-    else if (c < g->channels)
-        all_lines(g, q, &r, c, g->channels);
+    size_t right = line_right(g);
+    for (size_t done = 0; done < g->channels; done += E8_NR) {
+        size_t c = done + E8_NR <= g->channels || g->channels < E8_NR ? done : g->channels - E8_NR;
+        if (right < 2)
+            lines_of_block(g, q, &r, c, right);
+        else
+            all_lines(g, q, &r, c, g->channels < E8_NR ? g->channels : E8_NR);
+    }
 }
 
 #endif

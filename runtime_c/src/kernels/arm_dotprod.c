@@ -22,64 +22,35 @@ DOTPROD static __attribute__((noinline)) void add_rest(const struct product *p, 
 }
 
 /* 6 rows from `first` on; those before `store` are there already. */
-DOTPROD static __attribute__((noinline)) void six_sums(const struct product *p, size_t first, size_t store, size_t n, const int8_t *w)
+DOTPROD static __attribute__((noinline)) void six_rows(const struct product *p, size_t first, size_t store, size_t n, const int8_t *w)
 {
+    struct arm_tile tile = product_tile(p, n, w);
+    if (product_is_direct(p)) {
+        int8_t part[ROWS * E8_NR], residual[ROWS * E8_NR];
+        product_place_part(p, &tile, ROWS, first, n, part, residual);
+        tile6_codes(&tile);
+        product_store_part(p, part + (store - first) * E8_NR, first + ROWS - store, store, n);
+        return;
+    }
     int32_t sums[ROWS * E8_NR];
-    const struct tile6 tile = {
-        .a = p->a + first,
-        .stride_bytes = p->a_stride * sizeof(void *),
-        .taps = p->taps,
-        .bytes = p->segment / 4 * 4,
-        .w = w,
-        .init = product_init(p, n),
-    };
+    tile.a = p->a + first;
     tile6_sdot(&tile, sums);
     if (p->segment % 4)
         for (size_t r = 0; r < ROWS; r++) add_rest(p, sums + r * E8_NR, first + r, w);
     product_store(p, sums + (store - first) * E8_NR, first + ROWS - store, store, n);
 }
 
-/* The same where sums go to codes: whole segments of 4. What must not be stored straight to its place goes through `part`. */
-DOTPROD static __attribute__((noinline)) void six_codes(const struct product *p, size_t first, size_t store, size_t n, const int8_t *w)
+/* As many rows as there are whole tiles whose codes go straight to their place; their number. */
+DOTPROD static size_t direct_rows(const struct product *p, size_t n, const int8_t *w)
 {
-    const struct e8_gemm_s8 *g = p->codes;
-    size_t width = p->n - n < E8_NR ? p->n - n : E8_NR;
-    bool through = width < E8_NR || (store > first && g->residual);
-    int8_t part[ROWS * E8_NR], residual[ROWS * E8_NR], *out = g->out + first * g->out_stride + n;
-    struct tile6 tile = {
-        .a = p->a + first,
-        .stride_bytes = p->a_stride * sizeof(void *),
-        .taps = p->taps,
-        .bytes = p->segment,
-        .w = w,
-        .init = product_init(p, n),
-        .out = through ? part : out,
-        .out_stride = through ? E8_NR : g->out_stride,
-        .multiplier = p->q->multiplier + n,
-        .rule = &p->rule,
-    };
-    if (g->residual) {
-        tile.residual = g->residual + first * g->residual_stride + n;
-        tile.residual_stride = g->residual_stride;
-        tile.residual_multiplier = p->q->residual_multiplier + n;
-        tile.residual_zero = (int8_t)p->q->residual_zero;
-        if (width < E8_NR) {
-            for (size_t r = 0; r < ROWS; r++) vst1q_s8(residual + r * E8_NR, load_part(tile.residual + r * tile.residual_stride, width));
-            tile.residual = residual;
-            tile.residual_stride = E8_NR;
-        }
+    struct arm_tile tile = product_tile(p, n, w);
+    size_t i = 0;
+    if (p->n - n < E8_NR || !product_is_direct(p)) return 0;
+    for (; i + ROWS <= p->m; i += ROWS) {
+        product_place(p, &tile, i, n);
+        tile6_codes(&tile);
     }
-    tile6_codes(&tile);
-    if (through)
-        for (size_t r = store - first; r < ROWS; r++) store_part(out + r * g->out_stride, vld1q_s8(part + r * E8_NR), width);
-}
-
-DOTPROD_INLINE void six_rows(const struct product *p, size_t first, size_t store, size_t n, const int8_t *w)
-{
-    if (p->codes && p->segment % 4 == 0)
-        six_codes(p, first, store, n, w);
-    else
-        six_sums(p, first, store, n, w);
+    return i;
 }
 
 /* Word `lane` of x times 64 bytes of weights. */
@@ -123,7 +94,7 @@ DOTPROD static void multiply(const struct product *p)
 {
     for (size_t n = 0; n < p->n; n += E8_NR) {
         const int8_t *w = product_block(p, n);
-        size_t i = 0;
+        size_t i = direct_rows(p, n, w);
         for (; i + ROWS <= p->m; i += ROWS) six_rows(p, i, i, n, w);
         if (i + 1 < p->m && p->m >= ROWS)
             six_rows(p, p->m - ROWS, i, n, w);

@@ -2,8 +2,7 @@
  *
  * Depthwise 3x3 int8 convolution of whole output rows by dot product. A column's codes of 16 channels are transposed to four vectors
  * of 4 channels by [row 0, row 1, row 2, row 2], a kernel column's weights to [row 0, row 1, row 2, 0]. Four SDOT then add a column
- * to the sums of 16 channels: with a stride of 1 an output costs 3 loads, 8 transpositions and 12 SDOT. Lines whose borders are at most
- * one column wide are done in assembly. */
+ * to the sums of 16 channels: with a stride of 1 an output costs 3 loads, 8 transpositions and 12 SDOT. */
 #include "arm_levels.h"
 
 #if defined(E8_KERNELS_DOTPROD)
@@ -54,62 +53,16 @@ ROWS_INLINE void multiply(int32x4_t sum[4], const struct column w[3], const stru
     }
 }
 
+ROWS_INLINE void line_outputs(const struct line16 *line, int32_t stride)
+{
+    LINE_OF(DOT);
+}
+
 #include "arm_depthwise_rows.h"
-
-/* Columns outside the picture on the right that the last output reads, when arm_line.h has the line's borders; 2 otherwise. */
-static size_t line_right(const struct e8_depthwise_image *g)
-{
-    if (g->channels < E8_NR || g->pl > 1 || g->iw < 2) return 2;
-    size_t columns = (size_t)(g->ow - 1) * (size_t)g->sw + 3 - (size_t)g->pl, inside = (size_t)g->iw;
-    return columns <= inside ? 0 : columns - inside == 1 ? 1 : 2;
-}
-
-/* Output rows, channels [c, c + 16). */
-DOTPROD static void line_block(const struct e8_depthwise_image *g, const struct e8_requant *q, const struct rule *r, size_t c, size_t right)
-{
-    int8_t zeros[E8_NR];
-    struct kernel_column w[3];
-    for (size_t kx = 0; kx < 3; kx++) {
-        const int8_t *tap = (const int8_t *)g->w + kx * g->w_stride + c;
-        kernel_column_of(&w[kx], vld1q_s8(tap), vld1q_s8(tap + 3 * g->w_stride), vld1q_s8(tap + 6 * g->w_stride));
-    }
-    vst1q_s8(zeros, vdupq_n_s8((int8_t)g->zero));
-    struct line16 line = {
-        .out_step = g->channels,
-        .init = q->init + c,
-        .multiplier = q->multiplier + c,
-        .rule = r,
-        .zeros = zeros,
-        .w = (const int8_t *)w,
-        .count = (size_t)g->ow,
-        .left = (size_t)g->pl,
-        .right = right,
-    };
-    for (int32_t oy = g->first; oy < g->last; oy++) {
-        line.out = (int8_t *)g->out + (size_t)oy * (size_t)g->ow * g->channels + c;
-        for (int32_t ky = 0; ky < 3; ky++) {
-            int32_t iy = oy * g->sh - g->pt + ky;
-            bool inside = iy >= 0 && iy < g->ih;
-            line.row[ky] = inside ? (const int8_t *)g->x + (size_t)iy * (size_t)g->iw * g->channels + c : zeros;
-            line.step[ky] = inside ? g->channels : 0;
-        }
-        if (g->sw == 1)
-            line_stride1(&line);
-        else
-            line_stride2(&line);
-    }
-}
 
 DOTPROD void e8_dotprod_depthwise_image_s8(const struct e8_depthwise_image *g, const struct e8_requant *q)
 {
-    struct rule r = rule_of(q->zero_point, q->low, q->high);
-    size_t right = line_right(g), c = 0;
-    if (right < 2) {
-        for (; c + E8_NR <= g->channels; c += E8_NR) line_block(g, q, &r, c, right);
-        if (c < g->channels) line_block(g, q, &r, g->channels - E8_NR, right);
-    } else {
-        depthwise_rows(g, q);
-    }
+    depthwise_rows(g, q);
     e8_neon_depthwise_table(g, q);
 }
 #endif

@@ -5,7 +5,7 @@
 #include "arm_levels.h"
 
 #if defined(E8_KERNELS_NEON) && defined(__aarch64__)
-#include "arm_neon.h"
+#include "arm_line.h"
 
 #define ROWS_INLINE E8_INLINE
 
@@ -53,6 +53,11 @@ E8_INLINE void multiply(int32x4_t sum[4], const struct column w[3], const struct
     add_pair(sum, x2->v[0], w[2].v[0], x2->v[1], w[2].v[1]);
     int16x8_t low = vmull_s8(vget_low_s8(x2->v[2]), vget_low_s8(w[2].v[2]));
     add_products(sum, low, vmull_high_s8(x2->v[2], w[2].v[2]));
+}
+
+E8_INLINE void line_outputs(const struct line16 *line, int32_t stride)
+{
+    LINE_OF(NEON);
 }
 
 #include "arm_depthwise_rows.h"

@@ -44,7 +44,14 @@ static void six_rows(const struct e8_gemm_f32 *g, size_t first, size_t store, si
 {
     float sums[ROWS * E8_NR];
     const float *w = g->w + n * (g->taps * g->segment);
-    const struct tile6 tile = {g->a + first, g->a_stride * sizeof(void *), g->taps, g->segment * sizeof(float), w, chain_start(g, n)};
+    const struct arm_tile tile = {
+        .a = g->a + first,
+        .stride_bytes = g->a_stride * sizeof(void *),
+        .taps = g->taps,
+        .bytes = g->segment * sizeof(float),
+        .w = w,
+        .init = chain_start(g, n),
+    };
     tile6_fmla(&tile, sums);
     for (size_t r = store - first; r < ROWS; r++) store_row(g, sums + r * E8_NR, first + r, n);
 }

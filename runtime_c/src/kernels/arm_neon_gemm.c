@@ -62,8 +62,6 @@ static __attribute__((noinline)) void one_row(const struct product *p, size_t i,
 }
 
 #if defined(__aarch64__)
-enum { ROWS = 6 };
-
 /* The last 1 to 3 inputs of a row whose segment is no multiple of 4. */
 static __attribute__((noinline)) void add_rest(const struct product *p, int32_t *sums, size_t i, const int8_t *w)
 {
@@ -74,15 +72,36 @@ static __attribute__((noinline)) void add_rest(const struct product *p, int32_t 
     for (int j = 0; j < 4; j++) vst1q_s32(sums + 4 * j, vaddq_s32(vld1q_s32(sums + 4 * j), pairs_sum(rest[2 * j], rest[2 * j + 1])));
 }
 
-/* 2, 4 or 6 rows, two at a time; stored together. */
-E8_INLINE void even_rows(const struct product *p, size_t rows, size_t first, size_t n, const int8_t *w)
+/* Rows i and i + 1. */
+static __attribute__((noinline)) void two_rows(const struct product *p, size_t i, size_t n, const int8_t *w)
 {
-    int32_t sums[ROWS * E8_NR];
-    struct tile_neon tile = {p->a + first, p->a_stride * sizeof(void *), p->taps, p->segment / 4 * 4, w, product_init(p, n)};
-    for (size_t r = 0; r < rows; r += 2, tile.a += 2) tile_neon(&tile, sums + r * E8_NR);
+    struct arm_tile tile = product_tile(p, n, w);
+    if (product_is_direct(p)) {
+        int8_t part[2 * E8_NR], residual[2 * E8_NR];
+        product_place_part(p, &tile, 2, i, n, part, residual);
+        tile_neon_codes(&tile);
+        product_store_part(p, part, 2, i, n);
+        return;
+    }
+    int32_t sums[2 * E8_NR];
+    tile.a = p->a + i;
+    tile_neon(&tile, sums);
     if (p->segment % 4)
-        for (size_t r = 0; r < rows; r++) add_rest(p, sums + r * E8_NR, first + r, w);
-    product_store(p, sums, rows, first, n);
+        for (size_t r = 0; r < 2; r++) add_rest(p, sums + r * E8_NR, i + r, w);
+    product_store(p, sums, 2, i, n);
+}
+
+/* As many rows as there are pairs whose codes go straight to their place; their number. */
+static size_t direct_rows(const struct product *p, size_t n, const int8_t *w)
+{
+    struct arm_tile tile = product_tile(p, n, w);
+    size_t i = 0;
+    if (p->n - n < E8_NR || !product_is_direct(p)) return 0;
+    for (; i + 2 <= p->m; i += 2) {
+        product_place(p, &tile, i, n);
+        tile_neon_codes(&tile);
+    }
+    return i;
 }
 #endif
 
@@ -92,11 +111,8 @@ static void multiply(const struct product *p)
         const int8_t *w = product_block(p, n);
         size_t i = 0;
 #if defined(__aarch64__)
-        while (p->codes && i + 2 <= p->m) {
-            size_t rows = p->m - i < ROWS ? (p->m - i) / 2 * 2 : ROWS;
-            even_rows(p, rows, i, n, w);
-            i += rows;
-        }
+        if (p->codes)
+            for (i = direct_rows(p, n, w); i + 2 <= p->m; i += 2) two_rows(p, i, n, w);
 #endif
         for (; i < p->m; i++) one_row(p, i, n, w);
     }

@@ -5,7 +5,7 @@
 #ifndef E8_ARM_PRODUCT_H
 #define E8_ARM_PRODUCT_H
 
-#include "arm_neon.h"
+#include "arm_codes.h"
 
 struct product {
     size_t m, n, taps, segment, a_stride;
@@ -53,6 +53,64 @@ E8_INLINE const int32_t *product_init(const struct product *p, size_t n)
 E8_INLINE const int8_t *product_block(const struct product *p, size_t n)
 {
     return p->w + n / E8_NR * ((p->taps * p->segment + 3) / 4 * 4 * E8_NR);
+}
+
+/* True when the tiles' assembly turns sums to codes: whole words, nothing to add after them. */
+E8_INLINE bool product_is_direct(const struct product *p)
+{
+    return p->codes && p->segment % 4 == 0;
+}
+
+/* A tile for channels [n, n + 16). */
+E8_INLINE struct arm_tile product_tile(const struct product *p, size_t n, const int8_t *w)
+{
+    struct arm_tile tile = {
+        .stride_bytes = p->a_stride * sizeof(void *),
+        .taps = p->taps,
+        .bytes = p->segment / 4 * 4,
+        .w = w,
+        .init = product_init(p, n),
+    };
+    if (!p->codes) return tile;
+    tile.out_stride = p->codes->out_stride;
+    tile.multiplier = p->q->multiplier + n;
+    tile.rule = &p->rule;
+    tile.residual_stride = p->codes->residual_stride;
+    tile.residual_multiplier = p->q->residual_multiplier + n;
+    tile.residual_zero = (int8_t)p->q->residual_zero;
+    return tile;
+}
+
+/* Its rows from i on, codes straight to their place. */
+E8_INLINE void product_place(const struct product *p, struct arm_tile *tile, size_t i, size_t n)
+{
+    const struct e8_gemm_s8 *g = p->codes;
+    tile->a = p->a + i;
+    tile->out = g->out + i * g->out_stride + n;
+    tile->residual = g->residual ? g->residual + i * g->residual_stride + n : NULL;
+}
+
+/* The same for `rows` rows of fewer than 16 channels, or of which some must not be stored: codes go to `part`, and residuals come
+ * from `residual`, `rows` by 16. */
+static inline void product_place_part(const struct product *p, struct arm_tile *tile, size_t rows, size_t i, size_t n, int8_t *part,
+                                      int8_t *residual)
+{
+    size_t width = p->n - n < E8_NR ? p->n - n : E8_NR;
+    product_place(p, tile, i, n);
+    tile->out = part;
+    tile->out_stride = E8_NR;
+    if (!tile->residual) return;
+    for (size_t r = 0; r < rows; r++) vst1q_s8(residual + r * E8_NR, load_part(tile->residual + r * tile->residual_stride, width));
+    tile->residual = residual;
+    tile->residual_stride = E8_NR;
+}
+
+/* Rows [i, i + rows) of `part` to their place. */
+static inline void product_store_part(const struct product *p, const int8_t *part, size_t rows, size_t i, size_t n)
+{
+    size_t width = p->n - n < E8_NR ? p->n - n : E8_NR;
+    int8_t *out = p->codes->out + i * p->codes->out_stride + n;
+    for (size_t r = 0; r < rows; r++) store_part(out + r * p->codes->out_stride, vld1q_s8(part + r * E8_NR), width);
 }
 
 /* Sums of rows [i, i + rows) to their place. */

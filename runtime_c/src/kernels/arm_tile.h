@@ -13,24 +13,6 @@
 
 #include "arm_codes.h"
 
-/* What tile6 works on. A row is `taps` segments of `bytes` bytes, a multiple of 4; segment t of row r is at a[t * stride + r]. */
-struct tile6 {
-    const void *const *a;
-    size_t stride_bytes; /* between the pointers of two taps: stride * sizeof(void *) */
-    size_t taps, bytes;
-    const void *w;
-    const void *init; /* 16 words: where every row's sums start */
-    /* tile6_codes: what becomes of the sums. */
-    int8_t *out;
-    size_t out_stride;
-    const float *multiplier;
-    const struct rule *rule;
-    const int8_t *residual; /* or NULL */
-    size_t residual_stride;
-    const float *residual_multiplier;
-    int8_t residual_zero;
-};
-
 // clang-format off
 #define TILE6_SDOT(sum, w, x, lane) "sdot v" #sum ".4s, v" #w ".16b, v" #x ".4b[" #lane "]\n\t"
 #define TILE6_FMLA(sum, w, x, lane) "fmla v" #sum ".4s, v" #w ".4s, v" #x ".s[" #lane "]\n\t"
@@ -144,60 +126,14 @@ struct tile6 {
     "stp q28, q29, [%[sums], #320]\n\t" \
     "stp q30, q31, [%[sums], #352]\n\t"
 
-/* The codes of the sums to their place: 6 rows, 16 codes each. */
-#define TILE6_CODES(CODES, a, b, c, d) \
-    CODES_ROUND(a, b, c, d, 0, 1, 2, 3) \
-    CODES(a, c) \
-    "st1 {v" #a ".16b}, [x0], x1\n\t"
-#define TILE6_WHOLE(a, c) CODES_WHOLE(a, c, 4)
-#define TILE6_BOUNDED(a, c) CODES_BOUNDED(a, c, 4, 5, 6)
-#define TILE6_ROWS(CODES) \
-    TILE6_CODES(CODES, 8, 9, 10, 11) TILE6_CODES(CODES, 12, 13, 14, 15) TILE6_CODES(CODES, 16, 17, 18, 19) \
-    TILE6_CODES(CODES, 20, 21, 22, 23) TILE6_CODES(CODES, 24, 25, 26, 27) TILE6_CODES(CODES, 28, 29, 30, 31)
-
-/* Two vectors of residuals, as int16 in x, to the sums a and b. */
-#define TILE6_ADD(x, a, b, m0, m1) \
-    "sxtl v4.4s, v" #x ".4h\n\t" \
-    "sxtl2 v" #x ".4s, v" #x ".8h\n\t" \
-    "scvtf v4.4s, v4.4s\n\t" \
-    "scvtf v" #x ".4s, v" #x ".4s\n\t" \
-    "fmul v4.4s, v4.4s, v" #m0 ".4s\n\t" \
-    "fmul v" #x ".4s, v" #x ".4s, v" #m1 ".4s\n\t" \
-    "fcvtns v4.4s, v4.4s\n\t" \
-    "fcvtns v" #x ".4s, v" #x ".4s\n\t" \
-    "add v" #a ".4s, v" #a ".4s, v4.4s\n\t" \
-    "add v" #b ".4s, v" #b ".4s, v" #x ".4s\n\t"
-#define TILE6_RESIDUAL(a, b, c, d) \
-    "ld1 {v4.16b}, [x0], x1\n\t" \
-    "ssubl v5.8h, v4.8b, v7.8b\n\t" \
-    "ssubl2 v6.8h, v4.16b, v7.16b\n\t" \
-    TILE6_ADD(5, a, b, 0, 1) TILE6_ADD(6, c, d, 2, 3)
-
+/* Codes: multipliers in v0..v3, the rule in v4..v6; a residual's zero point in v4, and v5..v7 for what is added. */
+#define TILE6_RESIDUAL(a, b, c, d) CODES_RESIDUAL(a, b, c, d, 0, 1, 2, 3, 4, 5, 6, 7)
+#define TILE6_BOUNDED(a, b, c, d) CODES_STORE_BOUNDED(a, b, c, d, 0, 1, 2, 3, 4, 5, 6)
+#define TILE6_WHOLE(a, b, c, d) CODES_STORE_WHOLE(a, b, c, d, 0, 1, 2, 3, 4)
+#define TILE6_ROWS(ROW) \
+    ROW(8, 9, 10, 11) ROW(12, 13, 14, 15) ROW(16, 17, 18, 19) ROW(20, 21, 22, 23) ROW(24, 25, 26, 27) ROW(28, 29, 30, 31)
 #define TILE6_END_CODES \
-    "ldp x0, x1, [%[args], #80]\n\t" \
-    "cbz x0, 8f\n\t" \
-    "ldr x2, [%[args], #96]\n\t" \
-    "add x3, %[args], #104\n\t" \
-    "ldp q0, q1, [x2]\n\t" \
-    "ldp q2, q3, [x2, #32]\n\t" \
-    "ld1r {v7.16b}, [x3]\n\t" \
-    TILE6_RESIDUAL(8, 9, 10, 11) TILE6_RESIDUAL(12, 13, 14, 15) TILE6_RESIDUAL(16, 17, 18, 19) \
-    TILE6_RESIDUAL(20, 21, 22, 23) TILE6_RESIDUAL(24, 25, 26, 27) TILE6_RESIDUAL(28, 29, 30, 31) \
-    "8:\n\t" \
-    "ldp x0, x1, [%[args], #48]\n\t" \
-    "ldp x2, x3, [%[args], #64]\n\t" \
-    "ldp q0, q1, [x2]\n\t" \
-    "ldp q2, q3, [x2, #32]\n\t" \
-    "ldp q4, q5, [x3]\n\t" \
-    "ldr q6, [x3, #32]\n\t" \
-    "ldr x4, [x3, #48]\n\t" \
-    "cbnz x4, 6f\n\t" \
-    TILE6_ROWS(TILE6_BOUNDED) \
-    "b 7f\n" \
-    "6:\n\t" \
-    "movi v4.16b, #128\n\t" \
-    TILE6_ROWS(TILE6_WHOLE) \
-    "7:\n\t"
+    CODES_END(TILE6_ROWS(TILE6_RESIDUAL), TILE6_ROWS(TILE6_BOUNDED), TILE6_ROWS(TILE6_WHOLE), 0, 1, 2, 3, 4, 5, 6)
 
 #define TILE6(OP, END, tile_, sums_) \
     __asm__ volatile(TILE6_START TILE6_LOOP(OP) END \
@@ -208,18 +144,18 @@ struct tile6 {
           "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31", "cc", "memory")
 
 /* Leaves the sums of 6 rows, 16 words each, at `sums`. */
-E8_INLINE void tile6_sdot(const struct tile6 *tile, int32_t *sums)
+E8_INLINE void tile6_sdot(const struct arm_tile *tile, int32_t *sums)
 {
     TILE6(TILE6_SDOT, TILE6_END, tile, sums);
 }
 
-E8_INLINE void tile6_fmla(const struct tile6 *tile, float *sums)
+E8_INLINE void tile6_fmla(const struct arm_tile *tile, float *sums)
 {
     TILE6(TILE6_FMLA, TILE6_END, tile, sums);
 }
 
 /* Leaves the codes of 6 rows at tile->out. */
-E8_INLINE void tile6_codes(const struct tile6 *tile)
+E8_INLINE void tile6_codes(const struct arm_tile *tile)
 {
     TILE6(TILE6_SDOT, TILE6_END_CODES, tile, NULL);
 }

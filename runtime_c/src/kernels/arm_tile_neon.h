@@ -7,22 +7,12 @@
 #ifndef E8_ARM_TILE_NEON_H
 #define E8_ARM_TILE_NEON_H
 
-#include "arm_neon.h"
+#include "arm_codes.h"
 
-/* Two rows by 16 channels. A row is `taps` segments of `count` codes, a multiple of 4; segment t of row r is at a[t * stride + r].
- * Weights are within [-127, 127]. Sums stay as pairs: lanes [c: k01, c: k23, c+1: k01, c+1: k23] for channels c = 2p.
- *     v16..v23  row 0, p = 0..7        v24..v31  row 1
- *     v0..v7    int16 products: pairs p and p + 1 of channels for both rows
- *     v8..v11   weights of one half: first four inputs in v8 and v9, next four in v10 and v11
- *     v12, v13  words of row 0         v14, v15  words of row 1 */
-struct tile_neon {
-    const void *const *a;
-    size_t stride_bytes;
-    size_t taps, count;
-    const int8_t *w;
-    const int32_t *init; /* 16 words: where every row's sums start */
-};
-
+/* Two rows by 16 channels. Weights are within [-127, 127]. Sums stay as pairs: lanes [c: k01, c: k23, c+1: k01, c+1: k23] for channels c =
+ * 2p. v16..v23  row 0, p = 0..7        v24..v31  row 1 v0..v7    int16 products: pairs p and p + 1 of channels for both rows v8..v11
+ * weights of one half: first four inputs in v8 and v9, next four in v10 and v11 v12, v13  words of row 0         v14, v15  words of row 1
+ */
 // clang-format off
 /* Half of the channels by 8 codes of both rows, in three steps of 8 instructions, so that none waits for another: products of the
  * first 4 codes, products of the next 4 on top, both into the sums. The weights of the next half are loaded as soon as their
@@ -57,99 +47,121 @@ struct tile_neon {
 #define NEON_LOW NEON_SUM(16, 17, 18, 19, 24, 25, 26, 27)
 #define NEON_HIGH NEON_SUM(20, 21, 22, 23, 28, 29, 30, 31)
 
-/* Leaves the sums of 2 rows, 16 words each, at `sums`. Label 1 starts a tap, 2 does 8 codes and loads 8 more, 3 does the last 8, 4
- * does 4 codes.
+/* Label 1 starts a tap, 2 does 8 codes and loads 8 more, 3 does the last 8, 4 does 4 codes. Leaves sums in v0..v3 and v4..v7.
  *     x0 pointers of the tap, x2 taps left, x3 codes of a segment, x4 weights, x6 and x7 rows, x8 eights of codes left */
-E8_INLINE void tile_neon(const struct tile_neon *tile, int32_t *sums)
+#define NEON_TILE \
+    "ldp x0, x1, [%[args]]\n\t" \
+    "ldp x2, x3, [%[args], #16]\n\t" \
+    "ldr x4, [%[args], #32]\n\t" \
+    "movi v16.4s, #0\n\t" \
+    "movi v17.4s, #0\n\t" \
+    "movi v18.4s, #0\n\t" \
+    "movi v19.4s, #0\n\t" \
+    "movi v20.4s, #0\n\t" \
+    "movi v21.4s, #0\n\t" \
+    "movi v22.4s, #0\n\t" \
+    "movi v23.4s, #0\n\t" \
+    "movi v24.4s, #0\n\t" \
+    "movi v25.4s, #0\n\t" \
+    "movi v26.4s, #0\n\t" \
+    "movi v27.4s, #0\n\t" \
+    "movi v28.4s, #0\n\t" \
+    "movi v29.4s, #0\n\t" \
+    "movi v30.4s, #0\n\t" \
+    "movi v31.4s, #0\n\t" \
+    "1:\n\t" \
+    "ldp x6, x7, [x0]\n\t" \
+    "add x0, x0, x1\n\t" \
+    "lsr x8, x3, #3\n\t" \
+    "cbz x8, 4f\n\t" \
+    "ld2r {v12.4s, v13.4s}, [x6], #8\n\t" \
+    "ld2r {v14.4s, v15.4s}, [x7], #8\n\t" \
+    "ldp q8, q9, [x4]\n\t" \
+    "ldp q10, q11, [x4, #64]\n\t" \
+    "subs x8, x8, #1\n\t" \
+    "b.eq 3f\n" \
+    "2:\n\t" \
+    NEON_FIRST "ldp q8, q9, [x4, #32]\n\t" \
+    NEON_NEXT "ldp q10, q11, [x4, #96]\n\t" \
+    NEON_LOW \
+    NEON_FIRST "ldp q8, q9, [x4, #128]\n\t" \
+    NEON_NEXT "ldp q10, q11, [x4, #192]\n\t" \
+    "ld2r {v12.4s, v13.4s}, [x6], #8\n\t" \
+    "add x4, x4, #128\n\t" \
+    "ld2r {v14.4s, v15.4s}, [x7], #8\n\t" \
+    "subs x8, x8, #1\n\t" \
+    NEON_HIGH \
+    "b.ne 2b\n" \
+    "3:\n\t" \
+    NEON_FIRST "ldp q8, q9, [x4, #32]\n\t" \
+    NEON_NEXT "ldp q10, q11, [x4, #96]\n\t" \
+    NEON_LOW \
+    "add x4, x4, #128\n\t" \
+    NEON_FIRST NEON_NEXT NEON_HIGH \
+    "4:\n\t" \
+    "tbz x3, #2, 5f\n\t" \
+    "ld1r {v12.4s}, [x6]\n\t" \
+    "ld1r {v14.4s}, [x7]\n\t" \
+    "ldp q8, q9, [x4]\n\t" \
+    NEON_FIRST "ldp q8, q9, [x4, #32]\n\t" \
+    NEON_LOW \
+    "add x4, x4, #64\n\t" \
+    NEON_FIRST NEON_HIGH \
+    "5:\n\t" \
+    "subs x2, x2, #1\n\t" \
+    "b.ne 1b\n\t" \
+    "ldr x4, [%[args], #40]\n\t" \
+    "addp v0.4s, v16.4s, v17.4s\n\t" \
+    "addp v1.4s, v18.4s, v19.4s\n\t" \
+    "addp v2.4s, v20.4s, v21.4s\n\t" \
+    "addp v3.4s, v22.4s, v23.4s\n\t" \
+    "addp v4.4s, v24.4s, v25.4s\n\t" \
+    "addp v5.4s, v26.4s, v27.4s\n\t" \
+    "addp v6.4s, v28.4s, v29.4s\n\t" \
+    "addp v7.4s, v30.4s, v31.4s\n\t" \
+    "ldp q16, q17, [x4]\n\t" \
+    "ldp q18, q19, [x4, #32]\n\t" \
+    "add v0.4s, v0.4s, v16.4s\n\t" \
+    "add v1.4s, v1.4s, v17.4s\n\t" \
+    "add v2.4s, v2.4s, v18.4s\n\t" \
+    "add v3.4s, v3.4s, v19.4s\n\t" \
+    "add v4.4s, v4.4s, v16.4s\n\t" \
+    "add v5.4s, v5.4s, v17.4s\n\t" \
+    "add v6.4s, v6.4s, v18.4s\n\t" \
+    "add v7.4s, v7.4s, v19.4s\n\t"
+
+#define NEON_END \
+    "stp q0, q1, [%[sums], #0]\n\t" \
+    "stp q2, q3, [%[sums], #32]\n\t" \
+    "stp q4, q5, [%[sums], #64]\n\t" \
+    "stp q6, q7, [%[sums], #96]\n\t"
+
+/* Codes: multipliers in v16..v19, the rule in v20..v22; a residual's zero point in v20, and v21..v23 for what is added. */
+#define NEON_RESIDUAL(a, b, c, d) CODES_RESIDUAL(a, b, c, d, 16, 17, 18, 19, 20, 21, 22, 23)
+#define NEON_BOUNDED(a, b, c, d) CODES_STORE_BOUNDED(a, b, c, d, 16, 17, 18, 19, 20, 21, 22)
+#define NEON_WHOLE(a, b, c, d) CODES_STORE_WHOLE(a, b, c, d, 16, 17, 18, 19, 20)
+#define NEON_ROWS(ROW) ROW(0, 1, 2, 3) ROW(4, 5, 6, 7)
+#define NEON_END_CODES \
+    CODES_END(NEON_ROWS(NEON_RESIDUAL), NEON_ROWS(NEON_BOUNDED), NEON_ROWS(NEON_WHOLE), 16, 17, 18, 19, 20, 21, 22)
+
+#define NEON(END, tile_, sums_) \
+    __asm__ volatile(NEON_TILE END \
+        : \
+        : [args] "r"(tile_), [sums] "r"(sums_) \
+        : "x0", "x1", "x2", "x3", "x4", "x6", "x7", "x8", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", \
+          "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", \
+          "v28", "v29", "v30", "v31", "cc", "memory")
+
+/* Leaves the sums of 2 rows, 16 words each, at `sums`. */
+E8_INLINE void tile_neon(const struct arm_tile *tile, int32_t *sums)
 {
-    __asm__ volatile(
-        "ldp x0, x1, [%[args]]\n\t"
-        "ldp x2, x3, [%[args], #16]\n\t"
-        "ldr x4, [%[args], #32]\n\t"
-        "movi v16.4s, #0\n\t"
-        "movi v17.4s, #0\n\t"
-        "movi v18.4s, #0\n\t"
-        "movi v19.4s, #0\n\t"
-        "movi v20.4s, #0\n\t"
-        "movi v21.4s, #0\n\t"
-        "movi v22.4s, #0\n\t"
-        "movi v23.4s, #0\n\t"
-        "movi v24.4s, #0\n\t"
-        "movi v25.4s, #0\n\t"
-        "movi v26.4s, #0\n\t"
-        "movi v27.4s, #0\n\t"
-        "movi v28.4s, #0\n\t"
-        "movi v29.4s, #0\n\t"
-        "movi v30.4s, #0\n\t"
-        "movi v31.4s, #0\n\t"
-        "1:\n\t"
-        "ldp x6, x7, [x0]\n\t"
-        "add x0, x0, x1\n\t"
-        "lsr x8, x3, #3\n\t"
-        "cbz x8, 4f\n\t"
-        "ld2r {v12.4s, v13.4s}, [x6], #8\n\t"
-        "ld2r {v14.4s, v15.4s}, [x7], #8\n\t"
-        "ldp q8, q9, [x4]\n\t"
-        "ldp q10, q11, [x4, #64]\n\t"
-        "subs x8, x8, #1\n\t"
-        "b.eq 3f\n"
-        "2:\n\t"
-        NEON_FIRST "ldp q8, q9, [x4, #32]\n\t"
-        NEON_NEXT "ldp q10, q11, [x4, #96]\n\t"
-        NEON_LOW
-        NEON_FIRST "ldp q8, q9, [x4, #128]\n\t"
-        NEON_NEXT "ldp q10, q11, [x4, #192]\n\t"
-        "ld2r {v12.4s, v13.4s}, [x6], #8\n\t"
-        "add x4, x4, #128\n\t"
-        "ld2r {v14.4s, v15.4s}, [x7], #8\n\t"
-        "subs x8, x8, #1\n\t"
-        NEON_HIGH
-        "b.ne 2b\n"
-        "3:\n\t"
-        NEON_FIRST "ldp q8, q9, [x4, #32]\n\t"
-        NEON_NEXT "ldp q10, q11, [x4, #96]\n\t"
-        NEON_LOW
-        "add x4, x4, #128\n\t"
-        NEON_FIRST NEON_NEXT NEON_HIGH
-        "4:\n\t"
-        "tbz x3, #2, 5f\n\t"
-        "ld1r {v12.4s}, [x6]\n\t"
-        "ld1r {v14.4s}, [x7]\n\t"
-        "ldp q8, q9, [x4]\n\t"
-        NEON_FIRST "ldp q8, q9, [x4, #32]\n\t"
-        NEON_LOW
-        "add x4, x4, #64\n\t"
-        NEON_FIRST NEON_HIGH
-        "5:\n\t"
-        "subs x2, x2, #1\n\t"
-        "b.ne 1b\n\t"
-        "ldr x4, [%[args], #40]\n\t"
-        "addp v0.4s, v16.4s, v17.4s\n\t"
-        "addp v1.4s, v18.4s, v19.4s\n\t"
-        "addp v2.4s, v20.4s, v21.4s\n\t"
-        "addp v3.4s, v22.4s, v23.4s\n\t"
-        "addp v4.4s, v24.4s, v25.4s\n\t"
-        "addp v5.4s, v26.4s, v27.4s\n\t"
-        "addp v6.4s, v28.4s, v29.4s\n\t"
-        "addp v7.4s, v30.4s, v31.4s\n\t"
-        "ldp q16, q17, [x4]\n\t"
-        "ldp q18, q19, [x4, #32]\n\t"
-        "add v0.4s, v0.4s, v16.4s\n\t"
-        "add v1.4s, v1.4s, v17.4s\n\t"
-        "add v2.4s, v2.4s, v18.4s\n\t"
-        "add v3.4s, v3.4s, v19.4s\n\t"
-        "add v4.4s, v4.4s, v16.4s\n\t"
-        "add v5.4s, v5.4s, v17.4s\n\t"
-        "add v6.4s, v6.4s, v18.4s\n\t"
-        "add v7.4s, v7.4s, v19.4s\n\t"
-        "stp q0, q1, [%[sums], #0]\n\t"
-        "stp q2, q3, [%[sums], #32]\n\t"
-        "stp q4, q5, [%[sums], #64]\n\t"
-        "stp q6, q7, [%[sums], #96]\n\t"
-        :
-        : [args] "r"(tile), [sums] "r"(sums)
-        : "x0", "x1", "x2", "x3", "x4", "x6", "x7", "x8", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
-          "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31", "cc", "memory");
+    NEON(NEON_END, tile, sums);
+}
+
+/* Leaves the codes of 2 rows at tile->out. */
+E8_INLINE void tile_neon_codes(const struct arm_tile *tile)
+{
+    NEON(NEON_END_CODES, tile, NULL);
 }
 
 /* Depthwise: 16 channels of 4 pixels, `pairs` (at least 1) pairs of taps. Rows of tap t are at a[t * stride + pixel].

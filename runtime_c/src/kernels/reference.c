@@ -56,7 +56,7 @@ void e8_init_reference(struct e8_kernels *k)
     k->depthwise_s8 = E8_HAS(DepthwiseConv2D, E8_FORM_INT8) ? depthwise_s8 : NULL;
     k->depthwise_f32 = E8_HAS(DepthwiseConv2D, E8_FORM_FLOAT) ? depthwise_f32 : NULL;
     k->max_s8 = E8_HAS(Pool2D, E8_FORM_INT8) ? max_s8 : NULL;
-    k->sum_s8 = E8_HAS(Pool2D, E8_FORM_INT8) ? sum_s8 : NULL;
+    k->sum_s8 = E8_HAS(Pool2D, E8_FORM_INT8) || E8_HAS(Reduce, E8_FORM_INT8) ? sum_s8 : NULL;
     e8_init_reference_gemm(k);
     e8_init_reference_rows(k);
     if (E8_HAS(Conv2D, E8_FORM_FLOAT)) e8_init_reference_winograd(k);

@@ -242,14 +242,32 @@ static void fold_s8(uint32_t kind, const int8_t *x, const struct block *b, int32
     }
 }
 
+/* Adds the codes of a block of neighbouring columns to acc. */
+static void sum_rows(const struct job *j, const int8_t *x, const struct block *b, int32_t *acc)
+{
+    enum { TOGETHER = 16 };
+    const int8_t *rows[TOGETHER];
+    for (size_t r = 0, count; r < b->rows; r += count) {
+        count = b->rows - r < TOGETHER ? b->rows - r : TOGETHER;
+        for (size_t i = 0; i < count; i++, x += b->stride) rows[i] = x;
+        j->run->kernels->sum_s8(rows, count, b->n, acc);
+    }
+}
+
 static void reduce_s8(const struct job *j, size_t from, int8_t *y, size_t n)
 {
     const int8_t *x = (const int8_t *)j->in.address + from;
     int32_t acc[COLUMNS], start = j->kind == ReduceKind_MAX ? -128 : j->kind == ReduceKind_MIN ? 127 : 0;
+    bool sums = (j->kind == ReduceKind_MEAN || j->kind == ReduceKind_SUM) && j->l.step == 1;
+    if (sums) start = -j->in.zero_point * (int32_t)j->l.count;
     struct walk w = {.offset = 0};
     for (size_t c = 0; c < n; c++) acc[c] = start;
     struct block b = {j->l.reduced[0].size, j->l.reduced[0].stride, n, j->l.step};
-    do fold_s8(j->kind, x + w.offset, &b, acc, j->in.zero_point);
+    do
+        if (sums)
+            sum_rows(j, x + w.offset, &b, acc);
+        else
+            fold_s8(j->kind, x + w.offset, &b, acc, j->in.zero_point);
     while (walk_on(&j->l, &w));
     bool moved = j->kind == ReduceKind_MAX || j->kind == ReduceKind_MIN;
     for (size_t c = 0; c < n; c++)
