@@ -16,6 +16,7 @@ FEATURES = {
     "neon": 256,
     "dotprod": 512,
     "i8mm": 1024,
+    "wide": 4096,
 }
 
 

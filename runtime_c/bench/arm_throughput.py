@@ -67,7 +67,7 @@ class Case:
 
 CASES = [
     Case("int8 GEMM dot product", "arm_dotprod.c", SDOT, "cortex-a55", 0.80),
-    Case("int8 GEMM dot product", "arm_dotprod.c", SDOT, "neoverse-n1", 0.80),
+    Case("int8 GEMM dot product", "arm_dotprod_wide.c", SDOT, "neoverse-n1", 0.80),
     Case("int8 GEMM NEON", "arm_neon_gemm.c", NEON, "cortex-a53", 0.70),
     Case("int8 GEMM NEON", "arm_neon_gemm.c", NEON, "cortex-a72", 0.70),
     Case("int8 GEMM i8mm", "arm_i8mm.c", SMMLA, "cortex-a510", 0.0),

@@ -136,7 +136,7 @@ E8_API const char *e8_status_text(e8_status status);
 
 /* Instruction sets: the bits that this CPU has, before the mask. x86: 1 SSE4.1, 2 AVX2 and FMA, 4 AVX-512 (F, BW, VL, DQ),
  * 8 AVX-512 VNNI. ARM: 256 NEON, 512 dot product, 1024 int8 matrix multiply, 2048 VFPv4
- * (32-bit ARM). */
+ * (32-bit ARM), 4096 a core that reorders instructions (64-bit ARM). */
 E8_API uint32_t e8_cpu_features(void);
 
 /* Sessions opened later use only features that are also in mask. Results do not change, only speed. All bits at start. */

@@ -49,6 +49,20 @@ static uint32_t detect(void)
 #elif defined(E8_KERNELS_NEON) && defined(__linux__)
 #include <sys/auxv.h>
 
+#if defined(__aarch64__)
+/* True when this core does not say that it is one of those with dot product that run instructions in order: Arm's Cortex-A55, A510 and
+ * A520, Qualcomm's Kryo Silver. The core that asks decides for all; that is a matter of speed only. */
+static bool is_wide(unsigned long hwcap)
+{
+    uint64_t id;
+    if (!(hwcap >> 11 & 1u)) return true; /* the kernel does not let programs read it */
+    __asm__("mrs %0, midr_el1" : "=r"(id));
+    uint32_t maker = (uint32_t)(id >> 24) & 0xFFu, part = (uint32_t)(id >> 4) & 0xFFFu;
+    if (maker == 0x41) return part != 0xD05 && part != 0xD46 && part != 0xD80;
+    return maker != 0x51 || (part != 0x803 && part != 0x805);
+}
+#endif
+
 /* Bits of AT_HWCAP and AT_HWCAP2 in the Linux ABI (asm/hwcap.h). */
 static uint32_t detect(void)
 {
@@ -58,6 +72,7 @@ static uint32_t detect(void)
     if (hwcap >> 1 & 1u) found |= CPU_NEON;
     if (hwcap >> 20 & 1u) found |= CPU_DOTPROD;
     if (getauxval(AT_HWCAP2) >> 13 & 1u) found |= CPU_I8MM;
+    if (is_wide(hwcap)) found |= CPU_WIDE;
 #else
     if (hwcap >> 12 & 1u) found |= CPU_NEON;
     if (hwcap >> 16 & 1u) found |= CPU_VFPV4;
@@ -111,6 +126,7 @@ static const struct level LEVELS[] = {
 #endif
 #if defined(E8_KERNELS_DOTPROD)
     {CPU_NEON | CPU_DOTPROD, e8_init_dotprod},
+    {CPU_NEON | CPU_DOTPROD | CPU_WIDE, e8_init_dotprod_wide},
 #endif
 #if defined(E8_KERNELS_I8MM)
     {CPU_NEON | CPU_DOTPROD | CPU_I8MM, e8_init_i8mm},

@@ -17,7 +17,8 @@ enum {
     CPU_NEON = 256,
     CPU_DOTPROD = 512,
     CPU_I8MM = 1024,
-    CPU_VFPV4 = 2048 /* ARMv7: fused multiply-add */
+    CPU_VFPV4 = 2048, /* ARMv7: fused multiply-add */
+    CPU_WIDE = 4096   /* AArch64: a core that reorders instructions */
 };
 
 /* The features of this CPU that the mask of e8_cpu_restrict leaves. */

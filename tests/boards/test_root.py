@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("debian", "device", "cpu", "level"),
     [
         (ARM64, "raspberry-pi-3", "cortex-a53", "neon"),
-        (ARM64, "raspberry-pi-5", "cortex-a76", "dotprod"),
+        (ARM64, "raspberry-pi-5", "cortex-a76", "dotprod-wide"),
         (ARMHF, "raspberry-pi-2", "cortex-a7", "neon-vfpv4"),
     ],
     ids=["arm64-a53", "arm64-a76", "armhf-a7"],

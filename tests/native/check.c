@@ -35,6 +35,7 @@ static const struct {
     {"neon", CPU_NEON},
     {"neon-vfpv4", CPU_NEON | CPU_VFPV4},
     {"dotprod", CPU_NEON | CPU_DOTPROD},
+    {"dotprod-wide", CPU_NEON | CPU_DOTPROD | CPU_WIDE},
     {"i8mm", CPU_NEON | CPU_DOTPROD | CPU_I8MM},
 };
 enum { LEVEL_COUNT = sizeof LEVELS / sizeof LEVELS[0] };

@@ -21,7 +21,7 @@ from tests.native.program import FOLDER, SANITIZERS, build, kernel_sources, link
 CASES = int(os.environ.get("EDGE8_KERNEL_CASES", "300"))
 MACHINE = platform.machine()
 X86 = ["reference", "sse41", "avx2", "avxvnni", "avx512bw", "avx512vnni"]
-LEVELS = {"x86_64": X86, "aarch64": ["reference", "neon", "dotprod", "i8mm"]}.get(MACHINE, ["reference"])
+LEVELS = {"x86_64": X86, "aarch64": ["reference", "neon", "dotprod", "dotprod-wide", "i8mm"]}.get(MACHINE, ["reference"])
 FAMILIES = re.findall(r"&family_(\w+)", (FOLDER / "check.c").read_text())
 
 

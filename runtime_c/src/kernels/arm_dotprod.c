@@ -89,17 +89,22 @@ DOTPROD static __attribute__((noinline)) void one_row(const struct product *p, s
     product_store(p, sums, 1, i, n);
 }
 
-/* Whole tiles, then one more that ends at the last row and computes some rows again; single rows where there are too few. */
+/* Rows from i on: whole tiles, then one more that ends at the last row and computes some rows again; single rows where there are too
+ * few. */
+DOTPROD void e8_dotprod_rows(const struct product *p, size_t i, size_t n, const int8_t *w)
+{
+    for (; i + ROWS <= p->m; i += ROWS) six_rows(p, i, i, n, w);
+    if (i + 1 < p->m && p->m >= ROWS)
+        six_rows(p, p->m - ROWS, i, n, w);
+    else
+        for (; i < p->m; i++) one_row(p, i, n, w);
+}
+
 DOTPROD static void multiply(const struct product *p)
 {
     for (size_t n = 0; n < p->n; n += E8_NR) {
         const int8_t *w = product_block(p, n);
-        size_t i = direct_rows(p, n, w);
-        for (; i + ROWS <= p->m; i += ROWS) six_rows(p, i, i, n, w);
-        if (i + 1 < p->m && p->m >= ROWS)
-            six_rows(p, p->m - ROWS, i, n, w);
-        else
-            for (; i < p->m; i++) one_row(p, i, n, w);
+        e8_dotprod_rows(p, direct_rows(p, n, w), n, w);
     }
 }
 

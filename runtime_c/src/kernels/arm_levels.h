@@ -23,6 +23,7 @@ void e8_init_vfpv4(struct e8_kernels *k); /* ARMv7: float by fused multiply-add 
 void e8_init_neon(struct e8_kernels *k);
 void e8_init_neon_vfpv4(struct e8_kernels *k); /* ARMv7: both */
 void e8_init_dotprod(struct e8_kernels *k);
+void e8_init_dotprod_wide(struct e8_kernels *k); /* cores that reorder instructions */
 void e8_init_i8mm(struct e8_kernels *k);
 
 /* Parts of e8_init_neon. */

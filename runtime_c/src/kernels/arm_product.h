@@ -127,4 +127,7 @@ static inline void product_store(const struct product *p, const int32_t *sums, s
     for (size_t r = 0; r < rows; r++, i++) memcpy(p->raw->out + i * p->raw->out_stride + n, sums + r * E8_NR, width * sizeof *sums);
 }
 
+/* Rows [i, p->m), channels [n, n + 16) by dot product. Defined in arm_dotprod.c. */
+void e8_dotprod_rows(const struct product *p, size_t i, size_t n, const int8_t *w);
+
 #endif

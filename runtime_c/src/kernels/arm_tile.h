@@ -55,14 +55,17 @@
     "ldp q30, q31, [x5, #32]\n"
 
 /* x0 pointers of the tap, x2 taps left, x3 bytes of a segment, x4 weights, x6..x11 rows, x12 place in the segment, x13 the last
- * place for 16 bytes, x14 and x15 what is loaded ahead: place in the rows, address of weights. */
-#define TILE6_LOOP(OP) \
+ * place for 16 bytes. */
+#define TILE6_TAP \
     "1:\n\t" \
     "ldp x6, x7, [x0]\n\t" \
     "ldp x8, x9, [x0, #16]\n\t" \
     "ldp x10, x11, [x0, #32]\n\t" \
     "add x0, x0, x1\n\t" \
-    "mov x12, #0\n\t" \
+    "mov x12, #0\n\t"
+
+/* x14 and x15 what is loaded ahead: place in the rows, address of weights. */
+#define TILE6_AHEAD(OP) \
     "subs x13, x3, #16\n\t" \
     "b.lo 3f\n\t" \
     "ldr q0, [x6]\n\t" \
@@ -84,22 +87,42 @@
     TILE6_LAST_WORD(OP) \
     "add x4, x4, #256\n\t" \
     "b.ls 2b\n" \
-    "3:\n\t" \
+    "3:\n\t"
+
+/* 16 bytes of each row for cores that reorder instructions: fewest instructions, weights by pairs. */
+#define TILE6_J3(OP, w, lane) OP(11, w, 0, lane) OP(15, w, 1, lane) OP(19, w, 2, lane) OP(23, w, 3, lane) OP(27, w, 4, lane) OP(31, w, 5, lane)
+#define TILE6_WIDE_WORD(OP, lane, third, next) \
+    TILE6_J0(OP, 6, lane) TILE6_J1(OP, 7, lane) "ldp q6, q7, [x4, #" #third "]\n\t" TILE6_J2(OP, 6, lane) TILE6_J3(OP, 7, lane) next
+#define TILE6_WIDE(OP) \
+    "subs x13, x3, #16\n\t" \
+    "b.lo 3f\n" \
+    "2:\n\t" \
+    "ldp q6, q7, [x4], #256\n\t" \
+    "ldr q0, [x6, x12]\n\t" \
+    "ldr q1, [x7, x12]\n\t" \
+    "ldr q2, [x8, x12]\n\t" \
+    "ldr q3, [x9, x12]\n\t" \
+    "ldr q4, [x10, x12]\n\t" \
+    "ldr q5, [x11, x12]\n\t" \
+    "add x12, x12, #16\n\t" \
+    "cmp x12, x13\n\t" \
+    TILE6_WIDE_WORD(OP, 0, -224, "ldp q6, q7, [x4, #-192]\n\t") \
+    TILE6_WIDE_WORD(OP, 1, -160, "ldp q6, q7, [x4, #-128]\n\t") \
+    TILE6_WIDE_WORD(OP, 2, -96, "ldp q6, q7, [x4, #-64]\n\t") \
+    TILE6_WIDE_WORD(OP, 3, -32, "b.ls 2b\n") \
+    "3:\n\t"
+
+/* What is left of the segment, by words; the next tap. */
+#define TILE6_WORDS(OP) \
     "cmp x12, x3\n\t" \
     "b.hs 5f\n" \
     "4:\n\t" \
-    "add x14, x6, x12\n\t" \
-    "ld1r {v0.4s}, [x14]\n\t" \
-    "add x14, x7, x12\n\t" \
-    "ld1r {v1.4s}, [x14]\n\t" \
-    "add x14, x8, x12\n\t" \
-    "ld1r {v2.4s}, [x14]\n\t" \
-    "add x14, x9, x12\n\t" \
-    "ld1r {v3.4s}, [x14]\n\t" \
-    "add x14, x10, x12\n\t" \
-    "ld1r {v4.4s}, [x14]\n\t" \
-    "add x14, x11, x12\n\t" \
-    "ld1r {v5.4s}, [x14]\n\t" \
+    "ldr s0, [x6, x12]\n\t" \
+    "ldr s1, [x7, x12]\n\t" \
+    "ldr s2, [x8, x12]\n\t" \
+    "ldr s3, [x9, x12]\n\t" \
+    "ldr s4, [x10, x12]\n\t" \
+    "ldr s5, [x11, x12]\n\t" \
     "ldp q6, q7, [x4]\n\t" \
     "add x12, x12, #4\n\t" \
     "add x4, x4, #64\n\t" \
@@ -135,8 +158,8 @@
 #define TILE6_END_CODES \
     CODES_END(TILE6_ROWS(TILE6_RESIDUAL), TILE6_ROWS(TILE6_BOUNDED), TILE6_ROWS(TILE6_WHOLE), 0, 1, 2, 3, 4, 5, 6)
 
-#define TILE6(OP, END, tile_, sums_) \
-    __asm__ volatile(TILE6_START TILE6_LOOP(OP) END \
+#define TILE6(OP, LOOP, END, tile_, sums_) \
+    __asm__ volatile(TILE6_START TILE6_TAP LOOP(OP) TILE6_WORDS(OP) END \
         : \
         : [args] "r"(tile_), [sums] "r"(sums_) \
         : "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "v0", "v1", \
@@ -146,18 +169,23 @@
 /* Leaves the sums of 6 rows, 16 words each, at `sums`. */
 E8_INLINE void tile6_sdot(const struct arm_tile *tile, int32_t *sums)
 {
-    TILE6(TILE6_SDOT, TILE6_END, tile, sums);
+    TILE6(TILE6_SDOT, TILE6_AHEAD, TILE6_END, tile, sums);
 }
 
 E8_INLINE void tile6_fmla(const struct arm_tile *tile, float *sums)
 {
-    TILE6(TILE6_FMLA, TILE6_END, tile, sums);
+    TILE6(TILE6_FMLA, TILE6_AHEAD, TILE6_END, tile, sums);
 }
 
 /* Leaves the codes of 6 rows at tile->out. */
 E8_INLINE void tile6_codes(const struct arm_tile *tile)
 {
-    TILE6(TILE6_SDOT, TILE6_END_CODES, tile, NULL);
+    TILE6(TILE6_SDOT, TILE6_AHEAD, TILE6_END_CODES, tile, NULL);
+}
+
+E8_INLINE void tile6_wide_codes(const struct arm_tile *tile)
+{
+    TILE6(TILE6_SDOT, TILE6_WIDE, TILE6_END_CODES, tile, NULL);
 }
 // clang-format on
 
