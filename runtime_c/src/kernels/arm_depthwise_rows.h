@@ -156,12 +156,13 @@ ROWS_INLINE void lines_of_block(const struct e8_depthwise_image *g, const struct
         .left = (size_t)g->pl,
         .right = right,
     };
-    for (int32_t oy = g->first; oy < g->last; oy++) {
-        line.out = (int8_t *)g->out + (size_t)oy * (size_t)g->ow * g->channels + c;
-        for (int32_t ky = 0; ky < 3; ky++) {
-            int32_t iy = oy * g->sh - g->pt + ky;
-            bool inside = iy >= 0 && iy < g->ih;
-            line.row[ky] = inside ? (const int8_t *)g->x + (size_t)iy * (size_t)g->iw * g->channels + c : zeros;
+    size_t pitch = (size_t)g->iw * g->channels;
+    line.out = (int8_t *)g->out + (size_t)g->first * (size_t)g->ow * g->channels + c;
+    for (int32_t oy = g->first; oy < g->last; oy++, line.out += (size_t)g->ow * g->channels) {
+        int32_t iy = oy * g->sh - g->pt;
+        for (int32_t ky = 0; ky < 3; ky++, iy++) {
+            bool inside = (uint32_t)iy < (uint32_t)g->ih;
+            line.row[ky] = inside ? (const int8_t *)g->x + (size_t)iy * pitch + c : zeros;
             line.step[ky] = inside ? g->channels : 0;
         }
         line_outputs(&line, g->sw);

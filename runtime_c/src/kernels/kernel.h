@@ -185,6 +185,12 @@ static inline int64_t e8_conv_picture_words(int64_t kh, int64_t kw, int64_t chan
     return kh * ((kw * channels + 3) / 4);
 }
 
+/* Output rows done together, so that the matrix kernel gets some rows of its own. */
+static inline int64_t e8_conv_picture_rows(int64_t ow)
+{
+    return ow < E8_GEMM_ROWS ? E8_GEMM_ROWS / ow : 1;
+}
+
 static inline int64_t e8_conv_picture_blocks(int64_t block, int64_t n)
 {
     int64_t all = (n + E8_NR - 1) / E8_NR, fit = 12288 / block;
@@ -193,7 +199,7 @@ static inline int64_t e8_conv_picture_blocks(int64_t block, int64_t n)
 
 /* x86-64: scratch for int16, weights of these blocks and input rows. ARM: scratch for weights whose kernel rows are filled up to whole
  * words, input rows, and pointers to all outputs' segments. 0 where the kernel does not apply: a kernel of one position, few outputs
- * side by side (x86-64), kernel rows that are whole words (ARM), or more scratch than the limit. Sizes are positive int32. */
+ * side by side (x86-64), kernel rows of whole words that are not short (ARM), or more scratch than the limit. Sizes are positive int32. */
 enum { E8_PICTURE_SCRATCH = 1 << 17 };
 static inline size_t e8_conv_picture_scratch(int64_t ow, int64_t kh, int64_t kw, int64_t sw, int64_t channels, int64_t n)
 {
@@ -207,11 +213,11 @@ static inline size_t e8_conv_picture_scratch(int64_t ow, int64_t kh, int64_t kw,
     return elements > most ? 0 : (size_t)elements * 2;
 #elif defined(__aarch64__)
     int64_t most = E8_PICTURE_SCRATCH;
-    if (kh * kw == 1 || kw * channels % 4 == 0 || kh > most || kw > most || ow > most || sw > most || channels > most || n > most) return 0;
-    if (kw * channels > most || ow * sw > most) return 0;
+    if (kh * kw == 1 || kh > most || kw > most || ow > most || sw > most || channels > most || n > most) return 0;
+    if (kw * channels > most || ow * sw > most || (kw * channels % 4 == 0 && kw * channels > 16)) return 0;
     int64_t line = e8_conv_picture_line(ow, kw, sw, channels) + 3, block = e8_conv_picture_words(kh, kw, channels) * 4 * E8_NR;
     if (line > most || block > most) return 0;
-    int64_t bytes = (n + E8_NR - 1) / E8_NR * block + kh * ow * (int64_t)sizeof(void *) + kh * line;
+    int64_t rows = e8_conv_picture_rows(ow), bytes = (n + E8_NR - 1) / E8_NR * block + rows * kh * (ow * (int64_t)sizeof(void *) + line);
     return bytes > most ? 0 : (size_t)bytes;
 #else
     (void)ow, (void)kh, (void)kw, (void)sw, (void)channels, (void)n;
