@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from edge8 import Model
 from edge8._library import ffi, lib
 from edge8.calibrate import Calibration
@@ -74,15 +76,26 @@ class Observations:
             lib.e8_observer_merge(self._observer(name), other._observer(name))
         self.runs += other.runs
 
+    def _constant(self, name: str) -> Any:
+        """The numbers of a float constant, or None."""
+        tensor = self._graph.tensors.get(name)
+        return tensor.data if tensor is not None and tensor.constant and tensor.dtype is DType.FLOAT32 else None
+
     def _source(self, name: str) -> str:
-        """The float activation whose values a tensor of a quantised file holds."""
+        """The float activation, or constant operand, whose values a tensor of a quantised file holds."""
         plain = name
-        while plain not in self._numbers:
+        while plain not in self._numbers and self._constant(plain) is None:
             shorter = _SUFFIX.sub("", plain)
             if shorter == plain:
                 raise ValueError(f"tensor {name!r} belongs to no activation that was watched")
             plain = shorter
         return plain
+
+    def _add_constant(self, slot: Any, x: np.ndarray[Any, Any]) -> None:
+        """Each run of a file quantises its constant operands."""
+        for _ in range(self.runs):
+            lib.e8_observer_add(slot, ffi.cast("float *", x.ctypes.data), x.size, self._scratch)
+            lib.e8_observer_end(slot)
 
     def give(self, calibration: Calibration) -> None:
         """Let the observers of a file's calibration have seen what these did.
@@ -101,8 +114,14 @@ class Observations:
             if op.kind != "Pad" and out in slots and any(slots.get(i) == slots[out] for i in op.inputs if i is not None)
         }
         for index, slot in slots.items():
-            if index not in moved:
-                lib.e8_observer_merge(slot, self._observer(self._source(tensors[index].name)))
+            if index in moved:
+                continue
+            source = self._source(tensors[index].name)
+            data = self._constant(source)
+            if data is None:
+                lib.e8_observer_merge(slot, self._observer(source))
+            else:
+                self._add_constant(slot, np.ascontiguousarray(data, np.float32))
 
 
 def completed(data: bytes, seen: Observations, *, method: str, percentile: float) -> bytes:

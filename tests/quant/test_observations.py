@@ -48,6 +48,15 @@ def padded() -> Graph:
     return b.done(y, a)
 
 
+def scaled() -> Graph:
+    """A constant operand, which a file quantises in each run."""
+    b = Builder(3)
+    a = b.conv(b.input("x", 1, 8, 8, 4), 8, 1, name="first")
+    m = b.binary("mul", a, b.const(np.linspace(-0.7, 3.0, 8)), "scaled")
+    moved = b.binary("add", m, b.const(np.array([0.3])), "moved")
+    return b.done(b.conv(b.op("Concat", [m, moved], "both", axis=3), 4, 3, name="last"))
+
+
 def seen_of(graph: Graph, data: list[Array]) -> Observations:
     seen, model = Observations(graph), FloatModel(graph)
     for x in data:
@@ -61,7 +70,7 @@ def watched(data: bytes, inputs: list[Array], method: str) -> bytes:
     return calibration.fill(method)
 
 
-@pytest.mark.parametrize("make", [small_network, padded])
+@pytest.mark.parametrize("make", [small_network, padded, scaled])
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in BY_RUN])
 def test_files_are_those_that_watching_them_gives(make: Any, method: str) -> None:
     graph, inputs = exact(make()), samples(6, 1, 8, 8, 4)
