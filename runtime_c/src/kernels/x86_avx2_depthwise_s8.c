@@ -76,36 +76,48 @@ AVX2 __attribute__((noinline)) static __m256i widen_part(const int8_t *p, size_t
     return count <= HALF ? widen_narrow(v) : _mm256_cvtepi8_epi16(v);
 }
 
-/* Input rows iy and iy + 1, with padding where the picture has none. 16 channels are read of each pixel that has them before the
- * picture's end; those beyond `count` are never stored. (8 of each where `count` is not more.) */
-AVX2 __attribute__((noinline)) static void copy_rows(const struct tile *t, int16_t *to, int32_t iy)
+/* The pixels of two rows that the picture has, `step` bytes from one to the next: `whole` of which 16 channels may be read (8 where
+ * `count` is not more), and those at the picture's end. */
+AVX2_INLINE int16_t *copy_pixels(const struct tile *t, int16_t *to, const int8_t *a, const int8_t *b, const size_t step[2], int32_t whole,
+                                 int32_t pixels)
+{
+    int32_t i = 0;
+    for (; t->count <= HALF && i < whole; i++, to += VECTOR, a += step[0], b += step[1])
+        put_pair(to, OTHER_PIXELS, widen8_narrow(a), widen8_narrow(b));
+    for (; i < whole; i++, to += VECTOR, a += step[0], b += step[1]) put_pair(to, OTHER_PIXELS, widen16(a), widen16(b));
+    for (; i < pixels; i++, to += VECTOR, a += step[0], b += step[1])
+        put_pair(to, OTHER_PIXELS, widen_part(a, t->count), widen_part(b, t->count));
+    return to;
+}
+
+/* The input of a tile, with padding where the picture has none. Channels beyond `count` are never stored. */
+AVX2 __attribute__((noinline)) static void copy_tile(const struct tile *t)
 {
     const struct e8_depthwise_image *g = t->g;
     const __m256i pad = _mm256_set1_epi16((int16_t)g->zero);
-    int8_t pads[CHANNELS];
-    const int8_t *from[2];
-    size_t step[2], width = t->count <= HALF ? HALF : CHANNELS, elements = (size_t)g->ih * (size_t)g->iw * g->channels;
-    int32_t ix = t->x * g->sw - g->pl, left = ix < 0 ? -ix : 0, right = g->iw - ix;
+    int32_t ix = t->x * g->sw - g->pl, left = ix < 0 ? -ix : 0, right = g->iw - ix, iy = t->y * g->sh - g->pt;
     if (right > t->span_columns) right = t->span_columns;
     if (left >= right) left = right = t->span_columns;
-    int32_t whole = right;
+    size_t line = (size_t)g->iw * g->channels, elements = (size_t)g->ih * line, width = t->count <= HALF ? HALF : CHANNELS;
+    /* Outside the picture a row of padding is one pixel, again and again. */
+    int8_t pads[CHANNELS];
     memset(pads, g->zero, sizeof pads);
-    for (int32_t r = 0; r < 2; r++) {
-        bool inside = iy + r >= 0 && iy + r < g->ih && left < right;
-        size_t at = inside ? ((size_t)(iy + r) * (size_t)g->iw + (size_t)(ix + left)) * g->channels + t->c : 0;
-        from[r] = inside ? (const int8_t *)g->x + at : pads;
-        step[r] = inside ? g->channels : 0;
-        while (inside && whole > left && at + (size_t)(whole - 1 - left) * g->channels + width > elements) whole--;
+    int16_t *to = t->pixels;
+    for (int32_t r = 0; r < t->span_pairs; r++, iy += 2) {
+        const int8_t *from[2] = {pads, pads};
+        size_t step[2] = {0, 0};
+        int32_t whole = right - left;
+        for (int32_t k = 0; k < 2; k++) {
+            if (iy + k < 0 || iy + k >= g->ih || left == right) continue;
+            size_t at = (size_t)(iy + k) * line + (size_t)(ix + left) * g->channels + t->c;
+            from[k] = (const int8_t *)g->x + at;
+            step[k] = g->channels;
+            while (whole > 0 && at + (size_t)(whole - 1) * g->channels + width > elements) whole--;
+        }
+        for (int32_t i = 0; i < left; i++, to += VECTOR) put_pair(to, OTHER_PIXELS, pad, pad);
+        to = copy_pixels(t, to, from[0], from[1], step, whole, right - left);
+        for (int32_t i = right; i < t->span_columns; i++, to += VECTOR) put_pair(to, OTHER_PIXELS, pad, pad);
     }
-    const int8_t *a = from[0], *b = from[1];
-    for (int32_t i = 0; i < left; i++, to += VECTOR) put_pair(to, OTHER_PIXELS, pad, pad);
-    int32_t i = left;
-    for (; width == HALF && i < whole; i++, to += VECTOR, a += step[0], b += step[1])
-        put_pair(to, OTHER_PIXELS, widen8_narrow(a), widen8_narrow(b));
-    for (; i < whole; i++, to += VECTOR, a += step[0], b += step[1]) put_pair(to, OTHER_PIXELS, widen16(a), widen16(b));
-    for (; i < right; i++, to += VECTOR, a += step[0], b += step[1])
-        put_pair(to, OTHER_PIXELS, widen_part(a, t->count), widen_part(b, t->count));
-    for (; i < t->span_columns; i++, to += VECTOR) put_pair(to, OTHER_PIXELS, pad, pad);
 }
 
 /* Every output row's pairs of kernel rows, 0 where there is none. */
@@ -315,8 +327,7 @@ AVX2_INLINE void run_image(const struct e8_depthwise_image *g, const struct e8_r
             for (t.x = 0; t.x < g->ow; t.x += columns) {
                 t.columns = g->ow - t.x < columns ? g->ow - t.x : columns;
                 t.span_columns = ((t.columns + 1) / 2 * 2 - 1) * stride + kw;
-                for (int32_t r = 0; r < t.span_pairs; r++)
-                    copy_rows(&t, t.pixels + (size_t)r * (size_t)t.span_columns * VECTOR, t.y * stride - g->pt + 2 * r);
+                copy_tile(&t);
                 run_tile(&t, q, kh, kw, stride);
             }
         }
