@@ -71,7 +71,7 @@ def fewest_in_float(
         "target": str(goal),
         "reached": goal.say(found.score) + ("" if goal.reached(found.score) else ", which is less"),
         "files tried": found.tried,
-        "MACs in int8": f"{100 * found.int8_share:.1f} %",
+        f"MACs in {scheme.activations}": f"{100 * found.int8_share:.1f} %",
         "layers": found.layers,
     }
     return found.data, found.decisions, found.samples, searched

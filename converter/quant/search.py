@@ -28,7 +28,7 @@ from .assemble import assemble
 from .corrections import Improved
 from .evaluation import Goal
 from .moves import Move, Rounding, plan_moves
-from .scheme import Decision, Scheme, decide
+from .scheme import CODED, Decision, Scheme, decide
 from .sensitivity import Codebook, Probe, decibels_of
 from .weights import WEIGHTS_INPUT, channel_axis, channel_scales, dequantise_weights, quantise_weights
 
@@ -54,7 +54,7 @@ class Found:
         score: of the file.
         samples: calibration samples.
         tried: files made and scored.
-        int8_share: share of the multiply-accumulates in int8.
+        int8_share: share of the multiply-accumulates in int8; in int16 where the scheme asks for int16 activations.
         layers: what left int8: ``node``, ``op``, ``level``, ``macs``, ``why``, ``sqnr`` (of the outputs when only the rounding
             named in ``why`` is there).
     """
@@ -91,13 +91,14 @@ def first_reached(count: int, reached: Callable[[int], bool]) -> int | None:
     return high
 
 
-def _int8_users(graph: Graph, decisions: Sequence[Decision]) -> dict[str, frozenset[int]]:
-    """Activation to the int8 nodes that write it or read its codes."""
+def _coded_users(graph: Graph, decisions: Sequence[Decision]) -> dict[str, frozenset[int]]:
+    """Activation to the int8 and int16 nodes that write it or read its codes."""
     users: dict[str, set[int]] = {}
     for i, node in enumerate(graph.nodes):
-        if decisions[i].domain != "int8":
+        if decisions[i].domain not in CODED:
             continue
-        form = operators()[node.op].quantisation(node, graph)
+        wide = decisions[i].domain == "int16"
+        form = operators()[node.op].int16_quantisation(node, graph) if wide else operators()[node.op].quantisation(node, graph)
         read = [node.inputs[p] for p in form.data if p < len(node.inputs) and node.inputs[p]]
         for name in [*read, *node.outputs]:
             if not graph.tensors[name].constant:
@@ -130,9 +131,9 @@ def find_roundings(
 ) -> tuple[list[Rounding], list[int]]:
     """Every rounding of an int8 file with its noise, and the multiply-accumulates of each node."""
     graph = improved.base
-    users, codes = _int8_users(graph, decisions), _codes_of(data)
+    users, codes = _coded_users(graph, decisions), _codes_of(data)
     users = {name: nodes for name, nodes in users.items() if name in codes}
-    linear = [i for i, node in enumerate(graph.nodes) if decisions[i].domain == "int8" and node.op in WEIGHTS_INPUT]
+    linear = [i for i, node in enumerate(graph.nodes) if decisions[i].domain in CODED and node.op in WEIGHTS_INPUT]
     kept = _probe_samples(graph, samples, len(users) + len(linear), Model(data).macs)
     probe = Probe(graph, kept, threads)
     roundings = [Rounding(f"tensor {name!r}", probe.activations({name: codes[name]}), nodes) for name, nodes in users.items()]
@@ -155,7 +156,9 @@ class _Trials:
         self.best: tuple[Found, list[Move]] | None = None
         graph = improved.base
         everything = {node.outputs[0]: "" for node in graph.nodes}
-        self._wide = [d.domain == "int16" for d in decide(graph, replace(scheme, wide=everything))]
+        already = [d.domain == "int16" for d in decide(graph, scheme)]
+        wide = [d.domain == "int16" for d in decide(graph, replace(scheme, wide=everything))]
+        self._wide = [can and not has for can, has in zip(wide, already, strict=True)]
 
     def __call__(self, moves: Sequence[Move], *, only_float: bool = False) -> tuple[Found, bool]:
         graph = self.improved.base
@@ -169,8 +172,8 @@ class _Trials:
         data, decisions, count = assemble(self.improved, scheme, **self.assembling)
         self.tried += 1
         found = Found(data, decisions, self.goal.score(data), count)
-        found.int8_share = _int8_share(graph, decisions)
-        share = f"{100 * found.int8_share:.1f} % of the MACs in int8"
+        found.int8_share = _coded_share(graph, decisions, self.scheme)
+        share = f"{100 * found.int8_share:.1f} % of the MACs in {self.scheme.activations}"
         self.say(f"{len(wide)} layers in int16, {len(levels)} in float, {share}: {self.goal.say(found.score)}")
         if self.best is None or found.score > self.best[0].score:
             self.best = found, list(moves)
@@ -181,21 +184,29 @@ def _reason(level: str, why: Rounding) -> str:
     return f"in {level} for the accuracy target: rounding {why.what} alone leaves {decibels_of(why.noise):.1f} dB"
 
 
-def _int8_share(graph: Graph, decisions: Sequence[Decision]) -> float:
+def _stays(decision: Decision, scheme: Scheme) -> bool:
+    """Whether a node has the type that the scheme asks for; with int16 activations, nodes without that form may have int8."""
+    return decision.domain in (CODED if scheme.activations == "int16" else ("int8",))
+
+
+def _coded_share(graph: Graph, decisions: Sequence[Decision], scheme: Scheme) -> float:
     work = [
         operators()[n.op].macs(n, [graph.tensors[i] if i else None for i in n.inputs], [graph.tensors[o] for o in n.outputs])
         for n in graph.nodes
     ]
-    return sum(w for w, d in zip(work, decisions, strict=True) if d.domain == "int8") / max(1, sum(work))
+    return sum(w for w, d in zip(work, decisions, strict=True) if _stays(d, scheme)) / max(1, sum(work))
 
 
-def _allowed(moves: Sequence[Move], macs: Sequence[int], already: int, least: float) -> list[Move]:
-    """The moves that leave at least the share ``least`` of the multiply-accumulates in int8, in order; dearer ones are passed over."""
-    allowed, left, total = [], already, max(1, sum(macs))
+def _allowed(moves: Sequence[Move], macs: Sequence[int], stays: Sequence[bool], least: float) -> list[Move]:
+    """The moves that leave at least the share ``least`` of the multiply-accumulates in nodes that ``stay``, in order; dearer ones are
+    passed over."""
+    counted = [work if stay else 0 for work, stay in zip(macs, stays, strict=True)]
+    allowed, left, total = [], sum(counted), max(1, sum(macs))
     for move in moves:
-        if (left - move.macs) / total >= least - 1e-12:
+        lost = sum(counted[i] for i in move.nodes)
+        if lost == 0 or (left - lost) / total >= least - 1e-12:
             allowed.append(move)
-            left -= move.macs
+            left -= lost
     return allowed
 
 
@@ -235,16 +246,15 @@ def search_levels(
     graph = improved.base
     say("measuring what each rounding costs")
     roundings, macs = find_roundings(improved, start.data, start.decisions, samples(), threads)
-    already = sum(w for w, d in zip(macs, start.decisions, strict=True) if d.domain == "int8")
-    moves = _allowed(plan_moves(roundings, macs), macs, already, min_int8)
-    for only_float in (False, True):
+    moves = _allowed(plan_moves(roundings, macs), macs, [_stays(d, scheme) for d in start.decisions], min_int8)
+    for only_float in (False, True) if scheme.activations == "int8" else (True,):
         done = _fewest(trials, moves, only_float=only_float)
         if done is not None:
             kept, found = _take_back(trials, *done, only_float=only_float)
             break
     else:
         if not best_effort:
-            raise _unreached(trials, goal, min_int8)
+            raise _unreached(trials, goal, min_int8, scheme)
         assert trials.best is not None
         found, kept = trials.best
     found.tried = trials.tried
@@ -276,16 +286,17 @@ def _take_back(trials: _Trials, moves: list[Move], found: Found, *, only_float: 
     return moves, found
 
 
-def _unreached(trials: _Trials, goal: Goal, min_int8: float) -> ConvertError:
+def _unreached(trials: _Trials, goal: Goal, min_int8: float, scheme: Scheme) -> ConvertError:
     assert trials.best is not None
     found, moves = trials.best
     left = sum(len(move.nodes) for move in moves)
     return ConvertError(
         f"the target is {goal}, the best of {trials.tried} files is {goal.say(found.score)} with {left} layers in int16 or float and "
-        f"{100 * found.int8_share:.0f} % of the MACs in int8; nothing is written",
+        f"{100 * found.int8_share:.0f} % of the MACs in {scheme.activations}; nothing is written",
         rule="goal.reached",
         where=goal.flag,
-        hint=f"Ask for less, let more layers leave int8 (--min-int8, now {100 * min_int8:g}), or take the best with --best-effort",
+        hint=f"Ask for less, let more layers leave {scheme.activations} (--min-int8, now {100 * min_int8:g}), or take the best with "
+        "--best-effort",
     )
 
 

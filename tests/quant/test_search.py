@@ -95,6 +95,30 @@ def test_a_tensor_that_needs_more_codes_gets_int16() -> None:
     assert reason.startswith("in int16 for the accuracy target: rounding tensor")
 
 
+def test_int16_activations_move_to_float_for_their_weights() -> None:
+    graph, scheme = small_network(), Scheme(activations="int16")
+    start = assemble(plain(graph), scheme, lambda: data(), method="minmax", percentile=99.99, threads=1)[0]
+    before = make_goal(float_file(graph), data(8, seed=2), target_sqnr=1).score(start)
+    goal = make_goal(float_file(graph), data(8, seed=2), target_sqnr=before + 3)
+    found = search_levels(plain(graph), scheme, goal, lambda: data(), method="minmax", min_int8=0.05)
+    assert found.score >= before + 3
+    assert found.layers
+    assert {layer["level"] for layer in found.layers} == {"float"}
+    assert any(layer["why"] == "rounding its weights" for layer in found.layers)
+    assert 0.05 <= found.int8_share < 1
+    assert "int16" in {d.domain for d in found.decisions}
+    with pytest.raises(ConvertError, match=r"100 % of the MACs in int16.*leave int16 \(--min-int8, now 100\)"):
+        search_levels(plain(graph), scheme, goal, lambda: data(), method="minmax", min_int8=1.0)
+
+
+def test_nodes_that_the_user_made_int16_can_move_to_float() -> None:
+    graph = hard_network()
+    scheme = Scheme(int16=("re:.",))
+    goal = make_goal(float_file(graph), data(8, seed=2), target_sqnr=55)
+    found = search_levels(plain(graph), scheme, goal, lambda: data(), method="minmax", min_int8=0.0)
+    assert {layer["level"] for layer in found.layers} == {"float"}
+
+
 def test_a_target_that_int8_reaches_moves_nothing() -> None:
     found, _ = searched(small_network(), 10)
     assert (found.tried, found.layers, found.int8_share) == (1, [], 1.0)
