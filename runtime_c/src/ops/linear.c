@@ -268,6 +268,14 @@ size_t linear_rows(size_t taps)
     return rows < 8 ? 8 : rows;
 }
 
+/* Rows of a tile. In float a few more: 7x7 pixels are one tile then, which reads the weights once. */
+static size_t tile_rows(const struct linear_rows *job)
+{
+    size_t rows = linear_rows(job->taps);
+    bool real = linear_is(job->l, LINEAR_FLOAT) || linear_is(job->l, LINEAR_CODED);
+    return real && rows == 48 ? 54 : rows;
+}
+
 enum { PANEL_BYTES = 128 * 1024 };
 
 /* Blocks of decoded weights that a thread holds at a time. */
@@ -294,7 +302,7 @@ static struct parts thread_parts(const struct linear_rows *job)
 {
     const struct linear *l = job->l;
     struct parts p = {0};
-    uint64_t total = 0, rows = linear_rows(job->taps), depth4 = size_div_up(l->depth, 4) * 4;
+    uint64_t total = 0, rows = tile_rows(job), depth4 = size_div_up(l->depth, 4) * 4;
     size_t width = type_bytes(l->x.type);
     uint64_t edge = job->lines ? size_mul(window_edge_pixels(job->window, (size_t)rows), size_mul(l->depth, width)) : 0;
     p.pointers = place(&total, size_mul(size_mul(job->taps, rows), sizeof(void *)));
@@ -335,11 +343,11 @@ static void point_at_rows(const struct tile *t)
     size_t width = type_bytes(job->l->x.type);
     const uint8_t *x = (const uint8_t *)job->l->x.address + t->group * job->segment * width;
     if (job->lines) {
-        window_lines(job->window, x, job->row_bytes, job->zeros, t->scratch + t->parts.edge, t->row, t->rows, out, linear_rows(job->taps));
+        window_lines(job->window, x, job->row_bytes, job->zeros, t->scratch + t->parts.edge, t->row, t->rows, out, tile_rows(job));
         return;
     }
     if (job->window) {
-        window_pointers(job->window, x, job->row_bytes, job->zeros, t->row, t->rows, out, linear_rows(job->taps));
+        window_pointers(job->window, x, job->row_bytes, job->zeros, t->row, t->rows, out, tile_rows(job));
         return;
     }
     for (size_t i = 0; i < t->rows; i++) out[i] = x + (t->row + i) * job->row_bytes;
@@ -353,7 +361,7 @@ static void gather_rows(const struct tile *t)
     const void **pointers = tile_pointers(t);
     const uint8_t *x = job->l->x.address, *end = x + job->l->x.bytes;
     size_t width = type_bytes(job->l->x.type), row_bytes = (job->l->depth + 3) / 4 * 4 * width, segment = job->segment * width;
-    size_t stride = linear_rows(job->taps);
+    size_t stride = tile_rows(job);
     for (size_t i = 0; i < t->rows; i++) {
         uint8_t *row = t->scratch + t->parts.rows + i * row_bytes, *to = row;
         for (size_t k = 0; k < job->taps; k++, to += segment) {
@@ -381,7 +389,7 @@ static void multiply_int8(const struct tile *t)
         .taps = job->gather ? 1 : job->taps,
         .segment = job->gather ? l->depth : job->segment,
         .a = tile_pointers(t),
-        .a_stride = linear_rows(job->taps),
+        .a_stride = tile_rows(job),
         .w = (const int8_t *)l->w.data.bytes + (t->group * l->padded + first) * depth4,
         .residual = l->has_residual ? (const int8_t *)l->residual.address + t->row * outputs + column : NULL,
         .residual_stride = outputs,
@@ -413,7 +421,7 @@ static void multiply_int16(const struct tile *t)
             .taps = job->gather ? 1 : job->taps,
             .segment = job->gather ? l->depth : job->segment,
             .a = tile_pointers(t),
-            .a_stride = linear_rows(job->taps),
+            .a_stride = tile_rows(job),
             .w = (const int8_t *)l->w.data.bytes + slot * depth4,
             .out = sums,
             .out_stride = INT16_COLUMNS,
@@ -440,7 +448,7 @@ static void multiply_float(const struct tile *t, const float *w)
         .taps = job->taps,
         .segment = job->segment,
         .a = tile_pointers(t),
-        .a_stride = linear_rows(job->taps),
+        .a_stride = tile_rows(job),
         .w = w,
         .bias = l->has_bias ? job->bias + slot : NULL,
         .scale = scaled ? job->scale + slot : NULL,
@@ -496,7 +504,7 @@ static void run_group(struct tile *t, size_t begin, size_t end, size_t first, si
 {
     const struct linear *l = t->job->l;
     size_t each = linear_is(l, LINEAR_CODED) ? panel_blocks(l) : last - first;
-    size_t rows = even_rows(end - begin, linear_rows(t->job->taps));
+    size_t rows = even_rows(end - begin, tile_rows(t->job));
     for (size_t b = first; b < last; b += each) {
         t->first_block = b;
         t->end_block = b + each < last ? b + each : last;
@@ -520,7 +528,7 @@ static bool split_by_channel(const struct linear_rows *job)
 {
     size_t blocks = blocks_of(job->l->channels);
     if (job->l->groups > 1 || blocks < job->tasks) return false;
-    return linear_is(job->l, LINEAR_CODED) || job->rows < linear_rows(job->taps) * job->tasks;
+    return linear_is(job->l, LINEAR_CODED) || job->rows < tile_rows(job) * job->tasks;
 }
 
 static void rows_task(void *argument, uint32_t index)
