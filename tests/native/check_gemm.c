@@ -210,16 +210,17 @@ static void check_gemm_s8s32(struct context *c)
     enum fill fill = (enum fill)between(c, 0, FILL_COUNT - 1);
     draw_sizes(c, &x);
     draw_rows(c, &x, 1, fill);
-    draw_weights(c, &x, true, (enum fill)between(c, 0, FILL_COUNT - 1));
+    int weights = draw(c) >> 63;
+    draw_weights(c, &x, !weights, (enum fill)between(c, 0, FILL_COUNT - 1));
     draw_requant(c, &x, false);
     size_t stride = x.n + between(c, 0, 5), count = (x.m - 1) * stride + x.n;
     x.scratch = (void *)(((uintptr_t)take(c, E8_GEMM_S8_SCRATCH(x.k) + 64) + 63) / 64 * 64);
     int32_t *out[2] = {take(c, count * 4), take(c, count * 4)};
-    snprintf(x.what, sizeof x.what, "m %zu n %zu taps %zu segment %zu fill %d", x.m, x.n, x.taps, x.segment, (int)fill);
+    snprintf(x.what, sizeof x.what, "m %zu n %zu taps %zu segment %zu fill %d weights %d", x.m, x.n, x.taps, x.segment, (int)fill, weights);
     for (int i = 0; i < 2; i++) {
         memset(out[i], 0x55, count * 4);
         struct e8_gemm_s8s32 g = {x.m,          x.n,    x.taps, x.segment, x.rows, x.a_stride, x.w, draw(c) ? x.init : NULL,
-                                  x.weight_sum, out[i], stride, x.scratch};
+                                  x.weight_sum, out[i], stride, x.scratch, weights};
         (i ? c->kernels : c->reference)->gemm_s8s32(&g);
     }
     expect_same(c, "gemm_s8s32", out[0], out[1], count * 4, x.what);
@@ -289,7 +290,7 @@ static void check_decode(struct context *c)
 static void check_sums(struct context *c)
 {
     size_t count = between(c, 1, 70);
-    int32_t *x = take(c, count * 4), add = draw_int(c, -100000, 100000);
+    int32_t *x = take(c, count * 4), *sums = take(c, count * 4), add = draw_int(c, -100000, 100000);
     int8_t *y[2] = {take(c, count), take(c, count)};
     float *z[2] = {take(c, count * 4), take(c, count * 4)}, *scale = take(c, count * 4), *bias = take(c, count * 4),
           *residual = take(c, count * 4);
@@ -298,7 +299,14 @@ static void check_sums(struct context *c)
     fill_floats(c, bias, count);
     fill_floats(c, residual, count);
     struct e8_requant_row p = {draw(c) >> 63 ? 0.5f / (float)between(c, 1, 20000) : 1e-4f, draw_int(c, -128, 127), -128, 127};
-    struct e8_dequant_row d = {scale, draw(c) >> 63 ? bias : NULL, draw(c) >> 63 ? residual : NULL, -__builtin_inff(), __builtin_inff()};
+    for (size_t i = 0; i < count; i++) sums[i] = draw_int(c, -100000, 100000);
+    struct e8_dequant_row d = {sums,
+                               draw_int(c, -128, 127),
+                               scale,
+                               draw(c) >> 63 ? bias : NULL,
+                               draw(c) >> 63 ? residual : NULL,
+                               -__builtin_inff(),
+                               __builtin_inff()};
     float row_scale = draw_float(c);
     char what[100];
     snprintf(what, sizeof what, "count %zu", count);

@@ -189,12 +189,13 @@ static void dequantise_sums(const int32_t *x, float *y, size_t count, float row_
     size_t c = 0;
     for (; c + 4 <= count; c += 4) {
         float32x4_t bias = p->bias ? vld1q_f32(p->bias + c) : vdupq_n_f32(0.0f);
-        float32x4_t value = vfmaq_f32(bias, vcvtq_f32_s32(vld1q_s32(x + c)), vmulq_n_f32(vld1q_f32(p->scale + c), row_scale));
+        int32x4_t sum = vmlsq_n_s32(vld1q_s32(x + c), vld1q_s32(p->weight_sum + c), p->zero_point);
+        float32x4_t value = vfmaq_f32(bias, vcvtq_f32_s32(sum), vmulq_n_f32(vld1q_f32(p->scale + c), row_scale));
         if (p->residual) value = vaddq_f32(value, vld1q_f32(p->residual + c));
         vst1q_f32(y + c, clamp_floats(value, low, high));
     }
     for (; c < count; c++) {
-        float value = fma_float((float)x[c], row_scale * p->scale[c], p->bias ? p->bias[c] : 0.0f);
+        float sum = (float)sum_of_codes(p, x[c], c), value = fma_float(sum, row_scale * p->scale[c], p->bias ? p->bias[c] : 0.0f);
         if (p->residual) value += p->residual[c];
         y[c] = clamp_float(value, p->low, p->high);
     }

@@ -91,6 +91,7 @@ struct e8_gemm_s8s32 {
     int32_t *out;
     size_t out_stride;
     void *scratch;
+    int weights; /* w holds weights, which are above -128; speed only */
 };
 
 /* Scratch of the int8 matrix kernels. On x86-64: rows copied together (48, or as many fours of rows as fit 128 kB, at least one)
@@ -312,6 +313,8 @@ struct e8_requant_row {
 };
 
 struct e8_dequant_row {
+    const int32_t *weight_sum;
+    int32_t zero_point; /* of the row's codes */
     const float *scale, *bias, *residual;
     float low, high;
 };
@@ -357,7 +360,8 @@ struct e8_kernels {
     void (*decode)(const struct e8_decode *d);
     /* y[i] = requantise(float32(x[i] + add) * multiplier). */
     void (*requantise)(const int32_t *x, int8_t *y, size_t count, int32_t add, const struct e8_requant_row *p);
-    /* y[c] = clamp(fma(float32(x[c]), row_scale * scale[c], bias[c]) + residual[c], low, high); bias and residual may be NULL. */
+    /* y[c] = clamp(fma(float32(x[c] - zero_point * weight_sum[c]), row_scale * scale[c], bias[c]) + residual[c], low, high); bias and
+     * residual may be NULL. */
     void (*dequantise_sums)(const int32_t *x, float *y, size_t count, float row_scale, const struct e8_dequant_row *p);
     void (*quantise)(const float *x, int8_t *y, size_t count, float inverse_scale, int32_t zero_point);
     void (*dequantise)(const int8_t *x, float *y, size_t count, float scale, int32_t zero_point);

@@ -116,7 +116,7 @@ static void requantise_sums(const int32_t *x, int8_t *y, size_t count, int32_t a
 static void dequantise_sums(const int32_t *x, float *y, size_t count, float row_scale, const struct e8_dequant_row *p)
 {
     for (size_t c = 0; c < count; c++) {
-        float value = fma_float((float)x[c], row_scale * p->scale[c], p->bias ? p->bias[c] : 0.0f);
+        float sum = (float)sum_of_codes(p, x[c], c), value = fma_float(sum, row_scale * p->scale[c], p->bias ? p->bias[c] : 0.0f);
         if (p->residual) value += p->residual[c];
         y[c] = clamp_float(value, p->low, p->high);
     }

@@ -25,4 +25,10 @@ static inline float clamp_float(float x, float low, float high)
     return min_float(high, max_float(low, x));
 }
 
+/* The sum over k of code - zero point times weight, from that of code times weight. */
+static inline int32_t sum_of_codes(const struct e8_dequant_row *p, int32_t sum, size_t c)
+{
+    return (int32_t)((uint32_t)sum - (uint32_t)p->zero_point * (uint32_t)p->weight_sum[c]);
+}
+
 #endif

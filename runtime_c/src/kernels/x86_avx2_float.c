@@ -147,15 +147,19 @@ AVX2 static void gemm_f32(const struct e8_gemm_f32 *g)
 AVX2 static void dequantise_sums(const int32_t *x, float *y, size_t count, float row_scale, const struct e8_dequant_row *p)
 {
     __m256 low = _mm256_set1_ps(p->low), high = _mm256_set1_ps(p->high), s = _mm256_set1_ps(row_scale);
+    __m256i zero = _mm256_set1_epi32(p->zero_point);
     size_t c = 0;
     for (; c + 8 <= count; c += 8) {
-        __m256 sum = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)(x + c)));
-        __m256 value = _mm256_fmadd_ps(sum, _mm256_mul_ps(s, load8(p->scale + c)), p->bias ? load8(p->bias + c) : _mm256_setzero_ps());
+        __m256i shift = _mm256_mullo_epi32(zero, _mm256_loadu_si256((const __m256i *)(const void *)(p->weight_sum + c)));
+        __m256i codes = _mm256_sub_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(x + c)), shift);
+        __m256 value = _mm256_fmadd_ps(_mm256_cvtepi32_ps(codes), _mm256_mul_ps(s, load8(p->scale + c)),
+                                       p->bias ? load8(p->bias + c) : _mm256_setzero_ps());
         if (p->residual) value = _mm256_add_ps(value, load8(p->residual + c));
         _mm256_storeu_ps(y + c, _mm256_min_ps(high, _mm256_max_ps(low, value)));
     }
     for (; c < count; c++) {
-        float value = __builtin_fmaf((float)x[c], row_scale * p->scale[c], p->bias ? p->bias[c] : 0.0f);
+        float sum = (float)sum_of_codes(p, x[c], c);
+        float value = __builtin_fmaf(sum, row_scale * p->scale[c], p->bias ? p->bias[c] : 0.0f);
         if (p->residual) value += p->residual[c];
         y[c] = clamp_float(value, p->low, p->high);
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * int8 matrix kernels for AVX2. gemm_s8 for few rows (x86_avx2_bounded.c has the one for many) multiplies |a| (0 to 128) with w carrying
- * the sign of a: vpmaddubsw then adds pairs of at most 2 * 128 * 127 = 32512, which int16 holds. It needs weights above -128. gemm_s8s32
- * takes any bytes and widens both sides to int16 for vpmaddwd. */
+ * the sign of a: vpmaddubsw then adds pairs of at most 2 * 128 * 127 = 32512, which int16 holds. It needs weights above -128. So does
+ * gemm_s8s32 where it has such; any other bytes it widens to int16 on both sides, for vpmaddwd. */
 #include "x86_levels.h"
 
 #if defined(E8_KERNELS_AVX2)
@@ -56,10 +56,27 @@ AVX2_INLINE void multiply(__m256i acc[ROWS][2], int rows, int vectors, const str
     }
 }
 
-/* `rows` rows from `first` of one block of `columns` channels from n, `vectors` of 8 of them. */
-AVX2_INLINE void tile_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q, const struct requant_avx2 *r, int rows, int vectors,
-                         size_t first, size_t n, size_t columns, const int8_t *w)
+AVX2_INLINE void store_sums(int32_t *out, __m256i a, __m256i b, size_t columns)
 {
+    int32_t sums[E8_NR], *to = columns == E8_NR ? out : sums;
+    _mm256_storeu_si256((__m256i *)(void *)to, a);
+    _mm256_storeu_si256((__m256i *)(void *)(to + 8), b);
+    if (columns < E8_NR) memcpy(out, sums, columns * sizeof *out);
+}
+
+/* A product with weights: to codes by q, or to sums. */
+struct product {
+    const struct e8_gemm_s8 *g;
+    const struct e8_requant *q;
+    struct requant_avx2 r;
+    int32_t *sums; /* sums[i * g->out_stride + c], or NULL: codes */
+};
+
+/* `rows` rows from `first` of one block of `columns` channels from n, `vectors` of 8 of them. */
+AVX2_INLINE void tile_s8(const struct product *p, int rows, int vectors, size_t first, size_t n, size_t columns, const int8_t *w)
+{
+    const struct e8_gemm_s8 *g = p->g;
+    const struct e8_requant *q = p->q;
     struct source s = {g->a, g->a_stride, g->taps, g->segment};
     __m256i acc[ROWS][2];
     E8_UNROLL
@@ -68,8 +85,30 @@ AVX2_INLINE void tile_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q,
         acc[i][1] = _mm256_loadu_si256((const __m256i *)(const void *)(q->init + n + 8));
     }
     multiply(acc, rows, vectors, &s, first, w);
+    if (p->sums) {
+        E8_UNROLL
+        for (int i = 0; i < rows; i++) store_sums(p->sums + (first + (size_t)i) * g->out_stride + n, acc[i][0], acc[i][1], columns);
+        return;
+    }
     const int8_t *residual = g->residual ? g->residual + first * g->residual_stride + n : NULL;
-    finish_rows(r, q, acc, rows, n, columns, residual, g->residual_stride, g->out + first * g->out_stride + n, g->out_stride);
+    finish_rows(&p->r, q, acc, rows, n, columns, residual, g->residual_stride, g->out + first * g->out_stride + n, g->out_stride);
+}
+
+AVX2 __attribute__((noinline)) static void run_product(const struct product *p)
+{
+    const struct e8_gemm_s8 *g = p->g;
+    size_t bytes = (g->taps * g->segment + 3) / 4 * 4 * E8_NR;
+    for (size_t n = 0; n < g->n; n += E8_NR) {
+        const int8_t *w = g->w + n / E8_NR * bytes;
+        size_t columns = g->n - n < E8_NR ? g->n - n : E8_NR, i = 0;
+        if (columns > 8) {
+            for (; i + 4 <= g->m; i += 4) tile_s8(p, 4, 2, i, n, columns, w);
+            for (; i < g->m; i++) tile_s8(p, 1, 2, i, n, columns, w);
+        } else {
+            for (; i + 4 <= g->m; i += 4) tile_s8(p, 4, 1, i, n, columns, w);
+            for (; i < g->m; i++) tile_s8(p, 1, 1, i, n, columns, w);
+        }
+    }
 }
 
 AVX2 static void gemm_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q)
@@ -78,20 +117,8 @@ AVX2 static void gemm_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q)
         e8_avx2_gemm_bounded(g, q);
         return;
     }
-    size_t bytes = (g->taps * g->segment + 3) / 4 * 4 * E8_NR;
-    struct requant_avx2 r = requant_constants(q);
-    for (size_t n = 0; n < g->n; n += E8_NR) {
-        const int8_t *w = g->w + n / E8_NR * bytes;
-        size_t columns = g->n - n < E8_NR ? g->n - n : E8_NR, i = 0;
-        if (columns > 8) {
-            for (; i + 4 <= g->m; i += 4) tile_s8(g, q, &r, 4, 2, i, n, columns, w);
-            for (; i + 2 <= g->m; i += 2) tile_s8(g, q, &r, 2, 2, i, n, columns, w);
-            for (; i < g->m; i++) tile_s8(g, q, &r, 1, 2, i, n, columns, w);
-        } else {
-            for (; i + 4 <= g->m; i += 4) tile_s8(g, q, &r, 4, 1, i, n, columns, w);
-            for (; i < g->m; i++) tile_s8(g, q, &r, 1, 1, i, n, columns, w);
-        }
-    }
+    struct product p = {g, q, requant_constants(q), NULL};
+    run_product(&p);
 }
 
 /* Partial sums of 4 channels in a vector: [c][k01, k23]. */
@@ -135,21 +162,37 @@ AVX2_INLINE void tile_s8s32(const struct e8_gemm_s8s32 *g, int rows, size_t firs
     }
     E8_UNROLL
     for (int i = 0; i < rows; i++) {
-        int32_t *out = g->out + (first + (size_t)i) * g->out_stride + n, sums[E8_NR];
         __m256i a = join_partial(acc[i][0], acc[i][1]), b = join_partial(acc[i][2], acc[i][3]);
         if (g->init) {
             a = _mm256_add_epi32(a, _mm256_loadu_si256((const __m256i *)(const void *)(g->init + n)));
             b = _mm256_add_epi32(b, _mm256_loadu_si256((const __m256i *)(const void *)(g->init + n + 8)));
         }
-        int32_t *to = columns == E8_NR ? out : sums;
-        _mm256_storeu_si256((__m256i *)(void *)to, a);
-        _mm256_storeu_si256((__m256i *)(void *)(to + 8), b);
-        if (columns < E8_NR) memcpy(out, sums, columns * sizeof *out);
+        store_sums(g->out + (first + (size_t)i) * g->out_stride + n, a, b, columns);
+    }
+}
+
+/* Sums that start from 0 are those of `init` when that is one block of zeros. */
+AVX2 static void multiply_weights(const struct e8_gemm_s8s32 *g)
+{
+    static const int32_t zeros[E8_NR];
+    size_t bytes = (g->taps * g->segment + 3) / 4 * 4 * E8_NR;
+    struct e8_gemm_s8 s = {
+        .m = g->m, .taps = g->taps, .segment = g->segment, .a = g->a, .a_stride = g->a_stride, .out_stride = g->out_stride};
+    for (size_t n = 0; n < g->n; n += E8_NR) {
+        struct e8_requant q = {.init = g->init ? g->init + n : zeros};
+        s.n = g->n - n < E8_NR ? g->n - n : E8_NR;
+        s.w = g->w + n / E8_NR * bytes;
+        struct product p = {.g = &s, .q = &q, .sums = g->out + n};
+        run_product(&p);
     }
 }
 
 AVX2 static void gemm_s8s32(const struct e8_gemm_s8s32 *g)
 {
+    if (g->weights) {
+        multiply_weights(g);
+        return;
+    }
     size_t bytes = (g->taps * g->segment + 3) / 4 * 4 * E8_NR;
     for (size_t n = 0; n < g->n; n += E8_NR) {
         const int8_t *w = g->w + n / E8_NR * bytes;

@@ -370,6 +370,7 @@ static void row_s8(const struct job *j, uint8_t *thread, const struct thread_scr
             .out = product,
             .out_stride = p->rows,
             .scratch = thread + s->kernel,
+            .weights = 1,
         };
         j->run->kernels->gemm_s8s32(&g);
         scatter_s32(j, product, acc);

@@ -149,13 +149,14 @@ static void dynamic_tile(const struct dynamic *job, uint8_t *scratch, size_t row
             .out = sums,
             .out_stride = DYNAMIC_COLUMNS,
             .scratch = scratch + p.kernel,
+            .weights = 1,
         };
         k->gemm_s8s32(&g);
         for (size_t i = 0; i < rows; i++) {
-            uint32_t *row_sums = (uint32_t *)sums + i * DYNAMIC_COLUMNS;
-            for (size_t c = 0; c < columns; c++) row_sums[c] -= (uint32_t)zeros[i] * (uint32_t)job->weight_sum[n + c];
             size_t at = (row + i) * l->channels + n;
             struct e8_dequant_row d = {
+                .weight_sum = job->weight_sum + n,
+                .zero_point = zeros[i],
                 .scale = job->scale + n,
                 .bias = l->has_bias ? job->bias + n : NULL,
                 .residual = l->has_residual ? (const float *)l->residual.address + at : NULL,
