@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from edge8.converter.devices import load_device, load_toolchain
 from edge8.converter.sources import sources_folder
 from tests.boards.builds import alone_in
 
-__all__ = ["LEVELS", "ROOT", "Level", "bare_library", "library", "need", "program", "run_static", "runner"]
+__all__ = ["LEVELS", "ROOT", "Level", "bare_library", "library", "need", "program", "rehearsal", "run_static", "runner"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -56,6 +57,12 @@ def need(program: str, package: str) -> str:
     if found is None:
         pytest.skip(f"{program} is absent (Debian: {package})")
     return found
+
+
+def rehearsal(reason: str) -> pytest.MarkDecorator:
+    """For what .ci/run does each time and `pytest` alone does not: it needs EDGE8_REHEARSAL=1 or EDGE8_SLOW=1."""
+    wanted = os.environ.get("EDGE8_REHEARSAL") or os.environ.get("EDGE8_SLOW")
+    return pytest.mark.skipif(not wanted, reason=f"EDGE8_REHEARSAL=1: {reason}")
 
 
 def _fresh(made: Path) -> bool:

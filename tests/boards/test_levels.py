@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,11 @@ def test_best_kernels_are_chosen(level: Level) -> None:
     assert result.stdout.split("kernels ")[1].strip() == level.level
 
 
-def check_golden_files(level: Level, tmp_path: Path, program: Path | None = None) -> None:
-    """Run every golden file by edge8-run, or another build of it, and compare the outputs."""
+def check_golden_files(level: Level, tmp_path: Path, program: Path | None = None, left_out: str = "(?!)") -> None:
+    """Run every golden file by edge8-run, or another build of it, and compare the outputs. ``left_out`` is found in names not to run."""
     wrong = []
-    for path in GOLDEN:
+    files = [path for path in GOLDEN if not re.search(left_out, path.stem)]
+    for path in files:
         with np.load(path.parent / "expected.npz") as archive:
             np.save(tmp_path / "x.npy", archive["x"])
             expected = archive[path.stem]
@@ -33,7 +35,7 @@ def check_golden_files(level: Level, tmp_path: Path, program: Path | None = None
         if got.dtype != expected.dtype or got.shape != expected.shape or got.tobytes() != expected.tobytes():
             wrong.append(path.name)
     assert not wrong
-    assert len(GOLDEN) >= 40
+    assert len(files) >= 40
 
 
 @pytest.mark.parametrize("level", LEVELS, ids=str)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 import shutil
 import sys
@@ -17,7 +16,7 @@ from edge8 import Model
 from edge8.converter.deploy import check_inputs, digests, run_on_host
 from edge8.converter.devices import load_device
 from edge8.converter.wheel import build_wheel
-from tests.boards.emulated import ROOT, Level, need, run_static
+from tests.boards.emulated import ROOT, Level, need, rehearsal, run_static
 from tests.boards.root import ARM64, ARMHF, PACKAGES, PYTHON_PACKAGES, Debian, boot, install_wheel, make_root, run_python
 
 MODEL = ROOT / "tests" / "golden" / "v1" / "depthwise_conv2d.full.e8"
@@ -96,7 +95,7 @@ def test_wheel_holds_what_deploy_compiles(folder: Path) -> None:
         assert missing == []
 
 
-@pytest.mark.skipif(not os.environ.get("EDGE8_SLOW"), reason="EDGE8_SLOW=1: a minute, and 400 MB for a kernel")
+@rehearsal("a minute, and 400 MB for a kernel")
 def test_whole_machine_with_512_megabytes(folder: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     source = make_root(ARM64, *PYTHON_PACKAGES)  # no more: the RAM disk and what comes out of it share the 512 MB
