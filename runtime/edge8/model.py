@@ -258,13 +258,20 @@ class Session:
             model: an open model.
             threads: how many threads work on a run, at least 1.
             least_memory: do without the memory for what is the same in every run, which each run then derives anew.
+
+        Raises:
+            MemoryError: the system refuses it; the message has the bytes.
         """
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
         self.model = model
         self._session = ffi.new("e8_session *")
         size = model.arena_bytes(threads, least=least_memory)
-        pointer, self._arena = aligned_block(size)
+        try:
+            pointer, self._arena = aligned_block(size)
+        except MemoryError:
+            what = f"{model.path or 'the model'} needs {size / 1e6:.1f} MB of memory for its activations, which the system refuses"
+            raise MemoryError(what) from None
         self._check(lib.e8_session_init(self._session, model._model, pointer, size, threads))
         self._pool = Pool(threads) if threads > 1 else None
         if self._pool:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge8 import FormatError
 from edge8.converter import cross
 from edge8.converter.deploy import Deployment, deploy
 from edge8.converter.errors import ConvertError
@@ -153,6 +154,14 @@ def test_existing_folder(tmp_path: Path) -> None:
     with pytest.raises(ConvertError, match="exists already"):
         deploy(MODEL, "raspberry-pi-4", tmp_path / "there")
     assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_file_of_a_newer_format(tmp_path: Path) -> None:
+    data = MODEL.read_bytes()
+    (tmp_path / "newer.e8").write_bytes(data[:12] + b"\x63\x00" + data[14:])
+    with pytest.raises(FormatError, match=r"newer\.e8: the model was written for a newer runtime \(rule file\.version\)"):
+        deploy(tmp_path / "newer.e8", "raspberry-pi-4", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_missing_parent_folder(tmp_path: Path) -> None:

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import re
 import resource
 import signal
 import struct
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -200,6 +203,31 @@ def test_out_of_memory_is_said(program: Path, x: Path) -> None:
     result = call(program, MODEL, x, "--threads", "256", preexec_fn=little)
     assert result.returncode == 5, (result.returncode, result.stderr)
     assert "memory" in result.stderr or "threads" in result.stderr
+
+
+def test_activations_that_do_not_fit_in_memory(program: Path, tmp_path: Path) -> None:
+    """Both programs say how much the model needs; 1 GB here, of which the process may have 0.8."""
+    onnx = pytest.importorskip("onnx")
+    from edge8.converter import convert
+
+    nodes = [onnx.helper.make_node("Conv", ["x", "w"], ["c"]), onnx.helper.make_node("GlobalAveragePool", ["c"], ["y"])]
+    info = onnx.helper.make_tensor_value_info
+    weights = [onnx.numpy_helper.from_array(np.ones((1024, 1, 1, 1), np.float32), "w")]
+    graph = onnx.helper.make_graph(nodes, "g", [info("x", 1, [1, 1, 512, 512])], [info("y", 1, [1, 1024, 1, 1])], weights)
+    model = tmp_path / "large.e8"
+    convert(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)]), model, quant="float")
+    np.save(tmp_path / "zeros.npy", np.zeros((1, 1, 512, 512), np.float32))
+
+    def little() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (800_000_000, 800_000_000))
+
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    for command, code in (([str(program)], 5), ([sys.executable, "-m", "edge8", "run"], 1)):
+        command = [*command, str(model), str(tmp_path / "zeros.npy")]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=little, env=environment)
+        assert result.returncode == code, result.stderr
+        assert re.search(r"large\.e8 needs 107\d\.\d MB of memory for its activations, which the system refuses$", result.stderr.strip())
+        assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
