@@ -95,7 +95,9 @@ class Report:
             lines.append("entropy-coded: {} tensors, {:,} bytes, decoded to {:,} in memory".format(*self.coding))
         if self.samples:
             lines.append(f"calibrated on {self.samples} samples")
-        lines += [f"{c['name']}: {c['before']:.1f} -> {c['after']:.1f} dB on held-out samples, {c['state']}" for c in self.corrections]
+        for c in self.corrections:
+            scores = f"{c['before']:.1f} -> {c['after']:.1f} dB on held-out samples, "
+            lines.append(f"{c['name']}: {'' if c['remark'] else scores}{c['state']}{c['remark'] and ': '}{c['remark']}")
         lines += [f"{key}: {value}" for key, value in self.search.items() if key != "layers"]
         lines += [f"output {name}: cosine {a['cosine']:.6f}, SQNR {a['sqnr']:.1f} dB against float" for name, a in self.accuracy.items()]
         apart = Counter(d.reason for d in self.decisions if d.domain == "weight" and " instead of groups " in d.reason)
@@ -474,7 +476,7 @@ def convert(
         onnx_bytes=Path(model).stat().st_size if not isinstance(model, onnx.ModelProto) else model.ByteSize(),
         decisions=decisions,
         samples=count,
-        corrections=[{"name": s.name, "state": s.state, "before": s.before, "after": s.after} for s in steps],
+        corrections=[{"name": s.name, "state": s.state, "before": s.before, "after": s.after, "remark": s.untried} for s in steps],
         macs=opened.macs,
         int8_macs=_coded_macs(opened, 1),
         int16_macs=_coded_macs(opened, 2),

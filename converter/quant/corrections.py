@@ -64,7 +64,7 @@ class Step:
     @property
     def state(self) -> str:
         """For people."""
-        return "kept" if self.kept else f"not tried: {self.untried}" if self.untried else "not kept"
+        return "kept" if self.kept else "not tried" if self.untried else "not kept"
 
 
 @dataclass(frozen=True)

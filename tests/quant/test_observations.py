@@ -11,6 +11,7 @@ import pytest
 
 from edge8 import Model
 from edge8.calibrate import METHODS, Calibration
+from edge8.converter.api import Report
 from edge8.converter.graph import Graph
 from edge8.converter.quant import float_model
 from edge8.converter.quant.assemble import file_with
@@ -127,7 +128,8 @@ def test_rounding_is_not_tried_where_weights_make_no_error() -> None:
     (step,) = improve(exact(small_network()), Scheme(), data, corrections=("rounding",)).steps
     assert not step.kept
     assert step.before == step.after
-    assert step.state.startswith("not tried: weights without error would gain 0.")
+    assert step.state == "not tried"
+    assert step.untried.startswith("weights without error would gain 0.")
     (step,) = improve(small_network(), Scheme(int16=("re:.",)), data, corrections=("rounding",)).steps
     assert step.untried == "", "with int16 activations the weights make most of the error"
 
@@ -139,3 +141,13 @@ def test_no_room_for_the_float_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(float_model, "write_into", full)
     with pytest.raises(Exception, match=r"No space left on device.*TMPDIR"):
         FloatModel(small_network())
+
+
+def test_the_report_says_what_was_not_tried() -> None:
+    steps = [{"name": "bias", "state": "kept", "before": 20.0, "after": 21.5, "remark": ""}]
+    steps.append(
+        {"name": "rounding", "state": "not tried", "before": 21.5, "after": 21.5, "remark": "weights without error would gain 0.1 dB"}
+    )
+    lines = str(Report(None, b"", "full", 0, corrections=steps)).splitlines()
+    assert "bias: 20.0 -> 21.5 dB on held-out samples, kept" in lines
+    assert "rounding: not tried: weights without error would gain 0.1 dB" in lines
