@@ -117,34 +117,26 @@ static int32_t pair_sum(const int8_t *w, size_t step, size_t j, size_t p, int si
     return sum;
 }
 
-/* What x86_avx2_bounded.c derives from the `steps` steps of a chunk: for 1, 2 and 4 steps added together the largest input whose
- * products fit int16, then the sums of the weights. */
-static void limits_of_chunk(const int8_t *w, size_t steps, uint8_t *limits)
+static uint8_t largest_input(int32_t sum)
 {
-    size_t apart = steps == 16 ? 4 : 1;
-    int32_t most[3] = {0};
-    for (size_t i = 0; i < 16 * 2 * 2; i++) {
-        size_t j = i / 4, p = i / 2 % 2;
-        int sign = i % 2 ? -1 : 1;
-        for (size_t group = 0; group < steps; group += 4) {
-            int32_t part[4], together;
-            for (size_t s = 0; s < 4; s++) {
-                size_t step = (apart == 4 ? group / 4 : group) + s * apart;
-                part[s] = step < steps ? pair_sum(w, step, j, p, sign) : 0;
-                if (part[s] > most[0]) most[0] = part[s];
-            }
-            for (size_t s = 0; s < 4; s += 2)
-                if (part[s] + part[s + 1] > most[1]) most[1] = part[s] + part[s + 1];
-            together = part[0] + part[1] + part[2] + part[3];
-            if (together > most[2]) most[2] = together;
+    return (uint8_t)(sum == 0 || 32767 / sum > 255 ? 255 : 32767 / sum);
+}
+
+/* What x86_avx2_bounded.c derives from the `steps` steps of a block: the largest input whose products with each step fit int16, then
+ * that for each two neighbours added together. */
+static void limits_of_block(const int8_t *w, size_t steps, uint8_t *limits)
+{
+    int32_t before[64] = {0};
+    for (size_t step = 0; step < steps; step++) {
+        int32_t one = 0, two = 0;
+        for (size_t i = 0; i < 16 * 2 * 2; i++) {
+            int32_t sum = pair_sum(w, step, i / 4, i / 2 % 2, i % 2 ? -1 : 1);
+            if (sum > one) one = sum;
+            if (sum + before[i] > two) two = sum + before[i];
+            before[i] = sum;
         }
-    }
-    memset(limits, 0, 8);
-    for (size_t i = 0; i < 3; i++) limits[i] = (uint8_t)(most[i] == 0 || 32767 / most[i] > 255 ? 255 : 32767 / most[i]);
-    for (size_t j = 0; j < 16; j++) {
-        int16_t sum = 0;
-        for (size_t s = 0; s < 4 * steps; s++) sum = (int16_t)(sum + w[64 * (s / 4) + 4 * j + s % 4]);
-        memcpy(limits + 8 + 2 * j, &sum, 2);
+        limits[step] = largest_input(one);
+        if (step % 2) limits[steps + step / 2] = largest_input(two);
     }
 }
 
@@ -157,9 +149,7 @@ static void check_limits_of_weights(struct context *c)
     draw_weights(c, &x, false, (enum fill)between(c, 0, FILL_COUNT - 1));
     size_t bytes = x.blocks * E8_GEMM_LIMITS(x.k), k4 = (x.k + 3) / 4;
     uint8_t *expected = take(c, bytes), *got = take(c, bytes), *to = expected;
-    for (size_t b = 0; b < x.blocks; b++)
-        for (size_t s = 0; s < k4; s += 16, to += E8_GEMM_LIMITS(64))
-            limits_of_chunk(x.w + (b * k4 + s) * 64, k4 - s < 16 ? k4 - s : 16, to);
+    for (size_t b = 0; b < x.blocks; b++, to += E8_GEMM_LIMITS(x.k)) limits_of_block(x.w + b * k4 * 64, k4, to);
     memset(got, 0, bytes);
     c->kernels->weight_limits(x.w, x.blocks, x.k, got);
     snprintf(x.what, sizeof x.what, "n %zu k %zu", x.n, x.k);
@@ -190,7 +180,7 @@ static void check_gemm_s8(struct context *c)
     }
     uint8_t *limits = NULL;
     if (c->kernels->weight_limits && draw(c) >> 62) {
-        limits = take(c, x.blocks * E8_GEMM_LIMITS(x.k));
+        limits = take(c, x.blocks * E8_GEMM_LIMITS(x.k) + E8_GEMM_LIMITS_SLACK);
         c->kernels->weight_limits(x.w, x.blocks, x.k, limits);
     }
     snprintf(x.what, sizeof x.what, "m %zu n %zu taps %zu segment %zu fill %d residual %d limits %d", x.m, x.n, x.taps, x.segment,
@@ -422,7 +412,7 @@ static void bench_layer(struct context *c, size_t i, bool relu)
     snprintf(name, sizeof name, "gemm_s8 %s%s", LAYERS[i].name, relu ? ", after ReLU" : "");
     report_rate(c, name, macs, "MACs", c->limit_s8, time_call(call_s8, &b));
     if (b.k->weight_limits) {
-        uint8_t *limits = malloc(x->blocks * E8_GEMM_LIMITS(x->k));
+        uint8_t *limits = malloc(x->blocks * E8_GEMM_LIMITS(x->k) + E8_GEMM_LIMITS_SLACK);
         b.k->weight_limits(x->w, x->blocks, x->k, limits);
         b.g.limits = limits;
         snprintf(name, sizeof name, "gemm_s8 %s%s, limits", LAYERS[i].name, relu ? ", after ReLU" : "");

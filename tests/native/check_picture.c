@@ -47,7 +47,7 @@ static void draw_shape(struct context *c, struct picture *p)
     } while (true);
 }
 
-static void draw_requant(struct context *c, struct picture *p, bool residual)
+static void draw_requant(struct context *c, struct picture *p, bool residual, const int32_t *weight_sum)
 {
     size_t n = padded(p->g.n);
     int32_t *init = take(c, n * 4), reach = (int32_t)p->k * 3000 + 5;
@@ -61,7 +61,7 @@ static void draw_requant(struct context *c, struct picture *p, bool residual)
     p->q = (struct e8_requant){
         .init = init,
         .multiplier = multiplier,
-        .weight_sum = init,
+        .weight_sum = weight_sum,
         .residual_multiplier = residual ? residual_multiplier : NULL,
         .table = between(c, 0, 7) ? NULL : p->table,
         .zero_point = draw_int(c, -128, 127),
@@ -110,11 +110,14 @@ void check_picture(struct context *c)
     fill_bytes(c, x, pixels, (enum fill)between(c, 0, FILL_COUNT - 1));
     fill_bytes(c, added, p.bytes, FILL_RANDOM);
     fill_weights(c, w, codes, (enum fill)between(c, 0, FILL_COUNT - 1));
+    int32_t *weight_sum = take(c, padded(g->n) * 4);
+    memset(weight_sum, 0, padded(g->n) * 4);
     for (size_t i = 0; i < codes; i++) { /* zeros in the padding */
         size_t k4 = (p.k + 3) / 4, column = i / (k4 * 64) * E8_NR + i % 64 / 4, k = i % (k4 * 64) / 64 * 4 + i % 4;
         if (column >= g->n || k >= p.k) w[i] = 0;
+        weight_sum[column] += w[i];
     }
-    draw_requant(c, &p, residual);
+    draw_requant(c, &p, residual, weight_sum);
     g->x = x;
     g->w = w;
     g->first = draw_int(c, 0, p.oh - 1);

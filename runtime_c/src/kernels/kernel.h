@@ -22,6 +22,7 @@
 #ifndef E8_KERNEL_H
 #define E8_KERNEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,6 +40,8 @@
 /* A number of rows of which the matrix kernels of most levels do multiples fastest; a divisor of E8_GEMM_ROWS. */
 #if defined(__aarch64__)
 #define E8_GEMM_TILE 6
+#elif defined(__x86_64__)
+#define E8_GEMM_TILE 12
 #else
 #define E8_GEMM_TILE E8_GEMM_ROWS
 #endif
@@ -73,11 +76,14 @@ struct e8_gemm_s8 {
 };
 
 /* What some level derives from the weights of a layer before it multiplies many rows with them: E8_GEMM_LIMITS(k) bytes for each
- * block of 16 channels. */
+ * block of 16 channels, and some that are read, whatever they hold. On x86-64 the largest inputs with which a step of 4 inputs is exact,
+ * for each step, then those for two steps, for each two neighbours (x86_avx2_bounded.c). */
 #if defined(__x86_64__)
-#define E8_GEMM_LIMITS(k) (40 * (((k) + 63) / 64))
+#define E8_GEMM_LIMITS(k) (((k) + 3) / 4 + ((k) + 3) / 8)
+#define E8_GEMM_LIMITS_SLACK 32u
 #else
 #define E8_GEMM_LIMITS(k) (0u * (k))
+#define E8_GEMM_LIMITS_SLACK 0u
 #endif
 
 /* Raw accumulators: out[i * out_stride + c] = init[c] + sum, int32, for int8 MatMul of two activations and dynamic MatMul. */
@@ -95,17 +101,22 @@ struct e8_gemm_s8s32 {
 };
 
 /* Scratch of the int8 matrix kernels. On x86-64: rows copied together (48, or as many fours of rows as fit 128 kB, at least one)
- * and one more, the sums of 16 channels for each, and a byte for each four rows and 64 inputs. */
+ * and one more, the sums of 16 channels for each, lists of the steps of up to 1024 inputs, and two bytes for 8 inputs. */
 #if defined(__x86_64__)
-#define E8_GEMM_PITCH(k) (((k) + 63) / 64 * 64 + 64)
+#define E8_GEMM_GROUP 1024
+#define E8_GEMM_PITCH(k) (((k) + 63) / 64 * 64 + 80)
 #define E8_GEMM_PANEL_ROWS(k)                                                                                                              \
     (48 * E8_GEMM_PITCH(k) <= 131072 ? 48 : 4 * E8_GEMM_PITCH(k) <= 131072 ? 131072 / E8_GEMM_PITCH(k) / 4 * 4 : 4)
+#define E8_GEMM_LIST_STEPS(k) ((k) < E8_GEMM_GROUP ? ((k) + 3) / 4 : E8_GEMM_GROUP / 4)
 #define E8_GEMM_S8_SCRATCH(k)                                                                                                              \
-    ((E8_GEMM_PANEL_ROWS(k) + 1) * E8_GEMM_PITCH(k) + E8_GEMM_PANEL_ROWS(k) * 64 +                                                         \
-     (E8_GEMM_PANEL_ROWS(k) / 4 + 1) * E8_GEMM_PITCH(k) / 64 + 64)
+    ((E8_GEMM_PANEL_ROWS(k) + 1) * (E8_GEMM_PITCH(k) + 64) + E8_STEP_LIST_BYTES(E8_GEMM_LIST_STEPS(k)) + E8_GEMM_PITCH(k) / 4 + 96)
 #else
 #define E8_GEMM_S8_SCRATCH(k) (16 * (((k) + 31) / 32 * 32) + 64)
 #endif
+
+/* Room for lists of the ways that so many steps go, at most: half as many two by two, and each one of two other ways; three
+ * entries more in each. */
+#define E8_STEP_LIST_BYTES(steps) (((steps) / 2 + 2 * (steps) + 9) * 8)
 
 /* Depthwise convolution of one row of output pixels: out[i * out_stride + c] for i < m, c < channels, from taps rows by
  * pointer: input of tap t for pixel i is a[t * a_stride + i][c]. Weights w[t * w_stride + c]. */
@@ -168,16 +179,15 @@ struct e8_conv_picture {
     void *scratch;          /* e8_conv_picture_scratch bytes, 64-byte aligned */
 };
 
-/* Elements of a widened input row: what the outputs of a row read, and one more. */
+/* Scratch of that kernel; 0 bytes where it does not apply: a kernel of one position or more scratch than the limit, few outputs side by
+ * side (x86-64), kernel rows of whole words that are not short (ARM). Sizes are positive int32. */
+enum { E8_PICTURE_SCRATCH = 1 << 17 };
+
+#if defined(__aarch64__)
+/* Codes of an input row: what the outputs of a row read, and one more. */
 static inline int64_t e8_conv_picture_line(int64_t ow, int64_t kw, int64_t sw, int64_t channels)
 {
     return ((ow - 1) * sw + kw) * channels + 1;
-}
-
-/* int16 elements of a block's weights by pairs, and blocks that are widened together: what the first-level cache holds. */
-static inline int64_t e8_conv_picture_block(int64_t kh, int64_t kw, int64_t channels)
-{
-    return kh * ((kw * channels + 1) / 2) * 2 * E8_NR;
 }
 
 /* Words of 4 codes that the kernel's rows fill when each is filled up. */
@@ -191,27 +201,55 @@ static inline int64_t e8_conv_picture_rows(int64_t ow)
 {
     return ow < E8_GEMM_ROWS ? E8_GEMM_ROWS / ow : 1;
 }
+#endif
 
-static inline int64_t e8_conv_picture_blocks(int64_t block, int64_t n)
+/* x86-64: offsets of input rows of one output row (`line` bytes from one to the next), limits of the weights, lists of steps, the
+ * largest inputs of two steps each, and sums. */
+struct e8_picture_parts {
+    size_t line, limits, lists, tops, sums, total;
+};
+
+static inline struct e8_picture_parts e8_conv_picture_parts(int64_t ow, int64_t kh, int64_t kw, int64_t sw, int64_t channels, int64_t n)
 {
-    int64_t all = (n + E8_NR - 1) / E8_NR, fit = 12288 / block;
-    return fit < 1 ? 1 : fit < all ? fit : all;
+    /* A tile of four outputs may reach two beyond the last one. */
+    int64_t line = (((ow + 2) * sw + kw) * channels + 31) / 32 * 32, steps = kw * channels / 4;
+    int64_t limits = kh * line + 64, lists = (limits + (n + E8_NR - 1) / E8_NR * kh * E8_GEMM_LIMITS(4 * steps) + 7) / 8 * 8;
+    int64_t tops = lists + E8_STEP_LIST_BYTES(kh * steps), sums = (tops + kh * ((steps + 1) / 2) + 63) / 64 * 64;
+    int64_t total = sums + (ow + 3) / 4 * 4 * (4 * E8_NR);
+    return (struct e8_picture_parts){(size_t)line, (size_t)limits, (size_t)lists, (size_t)tops, (size_t)sums, (size_t)total};
 }
 
-/* x86-64: scratch for int16, weights of these blocks and input rows. ARM: scratch for weights whose kernel rows are filled up to whole
- * words, input rows, and pointers to all outputs' segments. 0 where the kernel does not apply: a kernel of one position, few outputs
- * side by side (x86-64), kernel rows of whole words that are not short (ARM), or more scratch than the limit. Sizes are positive int32. */
-enum { E8_PICTURE_SCRATCH = 1 << 17 };
+/* x86-64: kernel rows of few codes, or codes that are no whole steps, and so few outputs that to look at the weights for each output row
+ * costs more than it saves, are multiplied as int16. */
+static inline bool e8_conv_picture_is_narrow(int64_t ow, int64_t kw, int64_t channels, int64_t n)
+{
+    return kw * channels <= 24 || kw * channels % 4 != 0 || ow < 12 || n < 48;
+}
+
+/* int16 elements of a widened input row (what the outputs of a row read, and one more), of a block's weights by pairs, and blocks that
+ * are widened together: what the first-level cache holds. */
+struct e8_narrow_parts {
+    int64_t line, block, blocks;
+};
+
+static inline struct e8_narrow_parts e8_conv_narrow_parts(int64_t ow, int64_t kh, int64_t kw, int64_t sw, int64_t channels, int64_t n)
+{
+    int64_t block = kh * ((kw * channels + 1) / 2) * 2 * E8_NR, all = (n + E8_NR - 1) / E8_NR, fit = 12288 / block;
+    return (struct e8_narrow_parts){((ow - 1) * sw + kw) * channels + 1, block, fit < 1 ? 1 : fit < all ? fit : all};
+}
+
+/* ARM: weights whose kernel rows are filled up to whole words, input rows, and pointers to all outputs' segments. */
 static inline size_t e8_conv_picture_scratch(int64_t ow, int64_t kh, int64_t kw, int64_t sw, int64_t channels, int64_t n)
 {
 #if defined(__x86_64__)
-    int64_t most = E8_PICTURE_SCRATCH / 2;
-    if (kh * kw == 1 || (ow < 8 && channels > 4) || kh > most || kw > most || ow > most || sw > most || channels > most) return 0;
-    if (kw * channels > most || ow * sw > most) return 0;
-    int64_t line = e8_conv_picture_line(ow, kw, sw, channels), block = e8_conv_picture_block(kh, kw, channels);
-    if (line > most || block > most) return 0;
-    int64_t elements = e8_conv_picture_blocks(block, n) * block + kh * line;
-    return elements > most ? 0 : (size_t)elements * 2;
+    const int64_t most = E8_PICTURE_SCRATCH;
+    if (kh * kw == 1 || (ow < 8 && channels > 4) || kh > most || kw > most || ow > most || sw > most || channels > most || n > most)
+        return 0;
+    if (kw * channels > most || ow * sw > most || ((ow + 2) * sw + kw) * channels > most || kh * kw * channels > most) return 0;
+    struct e8_narrow_parts p = e8_conv_narrow_parts(ow, kh, kw, sw, channels, n);
+    int64_t bytes = (p.blocks * p.block + kh * p.line) * 2;
+    if (!e8_conv_picture_is_narrow(ow, kw, channels, n)) bytes = (int64_t)e8_conv_picture_parts(ow, kh, kw, sw, channels, n).total;
+    return bytes > most ? 0 : (size_t)bytes;
 #elif defined(__aarch64__)
     int64_t most = E8_PICTURE_SCRATCH;
     if (kh * kw == 1 || kh > most || kw > most || ow > most || sw > most || channels > most || n > most) return 0;

@@ -1,410 +1,308 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * gemm_s8 for many rows on AVX2 without VNNI. The fastest instruction, vpmaddubsw, multiplies unsigned with signed bytes and
+ * Sums of products on AVX2 without VNNI. The fastest instruction, vpmaddubsw, multiplies unsigned with signed bytes and
  * saturates the sum of two products to int16; used blindly it gives wrong sums, used carefully it costs a third more. Here it is
- * used where its sums are proved to fit:
+ * used where its sums are proved to fit.
  *
- *   Rows are copied, up to 48 at a time, as x = a - lo >= 0, where lo[k] is the least code of input k in these rows; lo times the
- *   weights is computed once, like another row. For 64 inputs of four rows the largest x is found, for 64 inputs of 16 channels
- *   the largest sum of positive (or of negative) weights that meet in one int16: of one step of 4 inputs (two products), of two
- *   steps and of four. If their product is at most 32767, that many steps are added as int16 before they are widened: 1, 2 or
- *   4 steps cost 3, 5 or 9 instructions. If not even one step fits, the sign of x - 128 is moved to the weights, which always
- *   fits, and 128 times the weights' sum is added.
+ * Inputs are unsigned bytes x. For each step of 4 inputs of 16 channels the weights have a limit: the largest x for which no sum of
+ * two products, positive or negative ones alone, leaves int16; for two neighbouring steps another one, for which the sums of both
+ * can be added as int16 before they are widened. Whoever gathers the inputs of some rows finds the largest of each 8. So each two
+ * steps go one of three ways, the same for all these rows: together (5 instructions for 8 inputs of 8 channels), each by itself (6)
+ * or, where even a single step might saturate, widened to int16 (8, and what the widening costs). The sums are whole numbers, so their
+ * order does not matter: the steps of each way are listed and run one list after the other.
  *
- * The result is exact in every case, only the speed depends on the data. Of the steps of MobileNetV2 on pictures 56 % go four at
- * a time, 4 % need the slow form; of a ResNet-18 with random weights 11 % and 4 %. */
+ * The result is exact in every case, only the speed depends on the data. */
 #include "x86_levels.h"
 
 #if defined(E8_KERNELS_AVX2)
-#include <stdbool.h>
-
 #include "x86_avx2.h"
+#include "x86_avx2_bounded.h"
 
-enum {
-    ROWS = 4,
-    MOST_ROWS = 48,
-    CHUNK = 64, /* inputs under one bound */
-    STEPS = CHUNK / 4,
-    GROUP = 4, /* chunks between visits to the sums of a tile */
-    /* What weight_limits leaves for a chunk of 16 channels: limits of x for 1, 2 and 4 steps, and sums of weights as int16. */
-    LIMIT_BYTES = (int)E8_GEMM_LIMITS(64),
-    CHUNK_SUMS = 8
-};
+enum { ROWS = 4, SPARE = 3 /* entries that may be written behind a list */ };
 
-/* Tiles of four rows, copied, and the row lo. */
-struct panel {
-    uint8_t *x;     /* [tiles][4][pitch] */
-    uint8_t *lo;    /* [pitch]: codes + 128 */
-    int32_t *sums;  /* [tiles][4][16] */
-    uint8_t *reach; /* [tiles + 1][chunks]: largest x; the last row is lo's */
-    size_t pitch, chunks, rows, most;
-    bool flat; /* lo is 0 throughout */
-};
-
-AVX2_INLINE __m256i load256(const void *p)
+void e8_avx2_place_lists(struct e8_step_lists *lists, void *room, size_t steps)
 {
-    return _mm256_loadu_si256((const __m256i *)p);
+    struct e8_step *at = room;
+    *lists = (struct e8_step_lists){.list = {at, at + steps / 2 + SPARE, at + steps / 2 + steps + 2 * SPARE}};
 }
 
-/* Largest byte. */
-AVX2_INLINE uint8_t top_byte(__m256i v)
-{
-    __m128i a = _mm_max_epu8(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    a = _mm_max_epu8(a, _mm_srli_epi16(a, 8));
-    /* phminposuw finds the least of 8 words. */
-    a = _mm_minpos_epu16(_mm_sub_epi16(_mm_set1_epi16(255), _mm_and_si128(a, _mm_set1_epi16(255))));
-    return (uint8_t)(255 - _mm_cvtsi128_si32(a));
-}
+/* For a set of 4 positions: their numbers, in order, as pairs of words to permute. */
+#define PICK(a, b, c, d) {2 * (a), 2 * (a) + 1, 2 * (b), 2 * (b) + 1, 2 * (c), 2 * (c) + 1, 2 * (d), 2 * (d) + 1}
+static const uint8_t PICKS[16][8] = {PICK(0, 0, 0, 0), PICK(0, 0, 0, 0), PICK(1, 0, 0, 0), PICK(0, 1, 0, 0),
+                                     PICK(2, 0, 0, 0), PICK(0, 2, 0, 0), PICK(1, 2, 0, 0), PICK(0, 1, 2, 0),
+                                     PICK(3, 0, 0, 0), PICK(0, 3, 0, 0), PICK(1, 3, 0, 0), PICK(0, 1, 3, 0),
+                                     PICK(2, 3, 0, 0), PICK(0, 2, 3, 0), PICK(1, 2, 3, 0), PICK(0, 1, 2, 3)};
 
-/* One row's segments, side by side; the rest of its last chunk is -128 in every row. */
-static void copy_row(const struct e8_gemm_s8 *g, size_t row, uint8_t *to, size_t padded)
+/* One entry for each bit, which stand for positions `apart` steps from each other. Four are written at a time, whatever they are:
+ * branches that depend on the data would be mispredicted. */
+AVX2_INLINE void append(struct e8_step_lists *lists, size_t way, struct e8_step at, uint64_t set, int32_t apart)
 {
-    uint8_t *at = to;
-    for (size_t t = 0; t < g->taps; t++, at += g->segment) memcpy(at, g->a[t * g->a_stride + row], g->segment);
-    memset(at, 0x80, padded - (size_t)(at - to));
-}
-
-/* Chunk c of all rows: find lo, then subtract it. `from` has the rows' codes, or NULL where they lie in the panel already. */
-AVX2_INLINE void bound_chunk(const uint8_t *const from[MOST_ROWS], struct panel *p, size_t c, bool in_panel)
-{
-    const __m256i flip = _mm256_set1_epi8((char)0x80);
-    __m256i lo[2] = {_mm256_set1_epi8(127), _mm256_set1_epi8(127)};
-    for (size_t i = 0; i < p->rows; i++) {
-        const uint8_t *source = (in_panel ? p->x + i * p->pitch : from[i]) + c * CHUNK;
-        lo[0] = _mm256_min_epi8(lo[0], load256(source));
-        lo[1] = _mm256_min_epi8(lo[1], load256(source + 32));
+    struct e8_step *to = lists->list[way] + lists->count[way];
+    const int32_t x = 4 * apart, w = 4 * E8_NR * apart;
+    __m256i step = _mm256_add_epi32(_mm256_setr_epi32(0, 0, x, w, 2 * x, 2 * w, 3 * x, 3 * w),
+                                    _mm256_set1_epi64x((int64_t)((uint64_t)at.w << 32 | at.x)));
+    for (; set; set >>= 4) {
+        __m128i pick = _mm_loadl_epi64((const __m128i *)(const void *)PICKS[set & 15]);
+        _mm256_storeu_si256((__m256i *)(void *)to, _mm256_permutevar8x32_epi32(step, _mm256_cvtepu8_epi32(pick)));
+        to += (0x4332322132212110u >> (set & 15) * 4) & 15;
+        step = _mm256_add_epi32(step, _mm256_setr_epi32(4 * x, 4 * w, 4 * x, 4 * w, 4 * x, 4 * w, 4 * x, 4 * w));
     }
-    __m256i a = _mm256_xor_si256(lo[0], flip), b = _mm256_xor_si256(lo[1], flip);
-    _mm256_store_si256((__m256i *)(void *)(p->lo + c * CHUNK), a);
-    _mm256_store_si256((__m256i *)(void *)(p->lo + c * CHUNK + 32), b);
-    uint8_t top = top_byte(_mm256_max_epu8(a, b));
-    p->reach[p->most / ROWS * p->chunks + c] = top;
-    if (top) p->flat = false;
-    for (size_t tile = 0; tile * ROWS < p->rows; tile++) {
-        __m256i most = _mm256_setzero_si256();
-        for (size_t i = tile * ROWS; i < p->rows && i < tile * ROWS + ROWS; i++) {
-            uint8_t *to = p->x + i * p->pitch + c * CHUNK;
-            const uint8_t *source = in_panel ? to : from[i] + c * CHUNK;
-            a = _mm256_sub_epi8(load256(source), lo[0]);
-            b = _mm256_sub_epi8(load256(source + 32), lo[1]);
-            most = _mm256_max_epu8(most, _mm256_max_epu8(a, b));
-            _mm256_store_si256((__m256i *)(void *)to, a);
-            _mm256_store_si256((__m256i *)(void *)(to + 32), b);
-        }
-        p->reach[tile * p->chunks + c] = top_byte(most);
-    }
+    lists->count[way] = (size_t)(to - lists->list[way]);
 }
 
-/* Copy `rows` rows from `first`. A plain matrix is read where it lies, but for its last, incomplete chunk. */
-AVX2 static void fill_panel(const struct e8_gemm_s8 *g, size_t first, size_t rows, struct panel *p)
+/* Bytes of a that are at most b. */
+AVX2_INLINE __m256i at_most(__m256i a, __m256i b)
 {
-    size_t k = g->taps * g->segment, whole = g->taps == 1 ? k / CHUNK : 0;
-    const uint8_t *from[MOST_ROWS];
-    p->rows = rows;
-    p->flat = true;
-    for (size_t i = 0; i < rows; i++) {
-        uint8_t *to = p->x + i * p->pitch;
-        from[i] = g->a[first + i];
-        if (g->taps > 1) {
-            copy_row(g, first + i, to, p->chunks * CHUNK);
-        } else if (whole < p->chunks) {
-            memset(to + whole * CHUNK, 0x80, CHUNK);
-            memcpy(to + whole * CHUNK, from[i] + whole * CHUNK, k % CHUNK);
-        }
-    }
-    for (size_t c = 0; c < whole; c++) bound_chunk(from, p, c, false);
-    for (size_t c = whole; c < p->chunks; c++) bound_chunk(from, p, c, true);
+    return _mm256_cmpeq_epi8(_mm256_max_epu8(a, b), b);
 }
 
-/* `steps` steps together, `apart` steps from one to the next, for `rows` rows of x and `vectors` times 8 channels. */
-AVX2_INLINE void add_steps(__m256i acc[ROWS][2], int rows, int vectors, int steps, int apart, const uint8_t *x, size_t pitch,
-                           const int8_t *w)
+/* 16 bytes, each twice. */
+AVX2_INLINE __m256i load_twice(const uint8_t *p)
 {
-    const __m256i ones = _mm256_set1_epi16(1);
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return _mm256_set_m128i(_mm_unpackhi_epi8(v, v), _mm_unpacklo_epi8(v, v));
+}
+
+/* Every second bit, moved together. */
+static uint32_t even_bits(uint32_t v)
+{
+    v &= 0x55555555u;
+    v = (v | v >> 1) & 0x33333333u;
+    v = (v | v >> 2) & 0x0F0F0F0Fu;
+    v = (v | v >> 4) & 0x00FF00FFu;
+    return (v | v >> 8) & 0xFFFFu;
+}
+
+/* Up to 32 steps from `first`. */
+AVX2 static void list_part(struct e8_step_lists *lists, const struct e8_steps *s, size_t first, bool skip)
+{
+    size_t count = s->count - first;
+    struct e8_step at = {s->first.x + 4 * (uint32_t)first, s->first.w + 4 * E8_NR * (uint32_t)first};
+    uint32_t used = count < 32 ? (UINT32_C(1) << count) - 1 : UINT32_MAX;
+    __m256i most = load_twice(s->top + first / 2), one = _mm256_loadu_si256((const __m256i *)(const void *)(s->one + first));
+    uint32_t together = (uint32_t)_mm256_movemask_epi8(at_most(most, load_twice(s->two + first / 2)));
+    uint32_t alone = (uint32_t)_mm256_movemask_epi8(at_most(most, one));
+    if (skip) used &= ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(most, _mm256_setzero_si256()));
+    /* A last step without a neighbour is alone. */
+    together &= used & (used >> 1 | 0xAAAAAAAAu);
+    used &= ~together;
+    append(lists, E8_TWO_STEPS, at, even_bits(together), 2);
+    append(lists, E8_ONE_STEP, at, used & alone, 1);
+    append(lists, E8_WIDE_STEP, at, used & ~alone, 1);
+}
+
+void e8_avx2_list_steps(struct e8_step_lists *lists, const struct e8_steps *s, bool skip)
+{
+    for (size_t first = 0; first < s->count; first += 32) list_part(lists, s, first, skip);
+}
+
+AVX2_INLINE __m256i load_weights(const int8_t *w)
+{
+    return _mm256_load_si256((const __m256i *)(const void *)w);
+}
+
+AVX2_INLINE __m256i load_inputs(const uint8_t *x)
+{
+    int32_t word;
+    memcpy(&word, x, sizeof word);
+    return _mm256_set1_epi32(word);
+}
+
+/* acc += pairs of int16. */
+AVX2_INLINE __m256i add_sums(__m256i acc, __m256i pairs)
+{
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+AVX2_INLINE void add_two_steps(__m256i acc[ROWS][2], int rows, int vectors, const uint8_t *x, size_t pitch, const int8_t *w)
+{
     E8_UNROLL
     for (int i = 0; i < rows; i++) {
-        __m256i sum[2];
-        /* Weights of several steps stay in memory: held in registers for all rows they would push the sums out. */
-        if (steps > 1) __asm__("" : "+r"(w));
-        E8_UNROLL
-        for (int s = 0; s < steps; s++) {
-            int32_t word;
-            memcpy(&word, x + (size_t)i * pitch + 4 * apart * s, 4);
-            __m256i v = _mm256_set1_epi32(word);
-            E8_UNROLL
-            for (int j = 0; j < vectors; j++) {
-                __m256i product = _mm256_maddubs_epi16(v, _mm256_load_si256((const __m256i *)(const void *)(w + 64 * apart * s + 32 * j)));
-                sum[j] = s == 0 ? product : _mm256_add_epi16(sum[j], product);
-                /* Keeps this order: a tree of additions needs more registers than there are. */
-                if (steps > 2) __asm__("" : "+x"(sum[j]));
-            }
-        }
-        E8_UNROLL
-        for (int j = 0; j < vectors; j++) acc[i][j] = _mm256_add_epi32(acc[i][j], _mm256_madd_epi16(sum[j], ones));
-    }
-}
-
-/* One step whose pairs might saturate: y = x - 128 has a sign to move and |y| <= 128. */
-AVX2_INLINE void add_signed_step(__m256i acc[ROWS][2], int rows, int vectors, const uint8_t *x, size_t pitch, const int8_t *w)
-{
-    const __m256i ones = _mm256_set1_epi16(1), flip = _mm256_set1_epi8((char)0x80);
-    __m256i v[2];
-    E8_UNROLL
-    for (int j = 0; j < vectors; j++) v[j] = _mm256_load_si256((const __m256i *)(const void *)(w + 32 * j));
-    E8_UNROLL
-    for (int i = 0; i < rows; i++) {
-        int32_t word;
-        memcpy(&word, x + (size_t)i * pitch, 4);
-        __m256i y = _mm256_xor_si256(_mm256_set1_epi32(word), flip), size = _mm256_abs_epi8(y);
+        __m256i a = load_inputs(x + (size_t)i * pitch), b = load_inputs(x + (size_t)i * pitch + 4);
+        /* The weights stay in memory: held in registers for all rows they would push the sums out. */
+        __asm__("" : "+r"(w));
         E8_UNROLL
         for (int j = 0; j < vectors; j++) {
-            __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(v[j], y));
-            acc[i][j] = _mm256_add_epi32(acc[i][j], _mm256_madd_epi16(pairs, ones));
+            __m256i first = _mm256_maddubs_epi16(a, load_weights(w + 32 * j));
+            __m256i second = _mm256_maddubs_epi16(b, load_weights(w + 64 + 32 * j));
+            acc[i][j] = add_sums(acc[i][j], _mm256_add_epi16(first, second));
         }
     }
 }
 
-/* acc += 128 times the weight sums of a chunk. */
-AVX2_INLINE void add_chunk_sums(__m256i acc[ROWS][2], int rows, int vectors, const uint8_t *limits)
+AVX2_INLINE void add_one_step(__m256i acc[ROWS][2], int rows, int vectors, const uint8_t *x, size_t pitch, const int8_t *w)
 {
+    __m256i v[2];
+    E8_UNROLL
+    for (int j = 0; j < vectors; j++) v[j] = load_weights(w + 32 * j);
+    E8_UNROLL
+    for (int i = 0; i < rows; i++) {
+        __m256i a = load_inputs(x + (size_t)i * pitch);
+        E8_UNROLL
+        for (int j = 0; j < vectors; j++) acc[i][j] = add_sums(acc[i][j], _mm256_maddubs_epi16(a, v[j]));
+    }
+}
+
+/* One step as int16: inputs and weights 0 and 2, then 1 and 3. */
+AVX2_INLINE void add_wide_step(__m256i acc[ROWS][2], int rows, int vectors, const uint8_t *x, size_t pitch, const int8_t *w)
+{
+    __m256i even[2], odd[2];
     E8_UNROLL
     for (int j = 0; j < vectors; j++) {
-        __m256i sum = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(limits + CHUNK_SUMS + 16 * j)));
-        sum = _mm256_slli_epi32(sum, 7);
+        odd[j] = load_weights(w + 32 * j);
+        even[j] = _mm256_srai_epi16(_mm256_slli_epi16(odd[j], 8), 8);
+        odd[j] = _mm256_srai_epi16(odd[j], 8);
+    }
+    E8_UNROLL
+    for (int i = 0; i < rows; i++) {
+        __m256i a = load_inputs(x + (size_t)i * pitch), b = _mm256_srli_epi16(a, 8);
+        a = _mm256_and_si256(a, _mm256_set1_epi16(255));
         E8_UNROLL
-        for (int i = 0; i < rows; i++) acc[i][j] = _mm256_add_epi32(acc[i][j], sum);
+        for (int j = 0; j < vectors; j++) {
+            acc[i][j] = _mm256_add_epi32(acc[i][j], _mm256_madd_epi16(a, even[j]));
+            acc[i][j] = _mm256_add_epi32(acc[i][j], _mm256_madd_epi16(b, odd[j]));
+        }
     }
 }
 
-/* A chunk of `steps` steps; limits[0..2] bound x for 1, 2 and 4 steps at a time. In a whole chunk the steps added together are 4
- * apart (words of x that are neighbours would meet in one bank of the cache), in the last one pairs are neighbours. */
-AVX2_INLINE void add_chunk(__m256i acc[ROWS][2], int rows, int vectors, const uint8_t *x, size_t pitch, const int8_t *w, size_t steps,
-                           uint8_t reach, const uint8_t *limits)
+AVX2_INLINE void add_steps(__m256i acc[ROWS][2], int rows, int vectors, const struct e8_bounded *t, const uint8_t *x)
 {
-    size_t s = 0;
-    if (reach <= limits[2] && steps == STEPS) {
-        for (; s < 4; s++) add_steps(acc, rows, vectors, 4, 4, x + 4 * s, pitch, w + 64 * s);
-        return;
-    }
-    if (reach <= limits[1] && steps == STEPS) {
-        for (; s < 8; s++) add_steps(acc, rows, vectors, 2, 4, x + 4 * (s + (s & 4)), pitch, w + 64 * (s + (s & 4)));
-        return;
-    }
-    if (reach <= limits[1])
-        for (; s + 2 <= steps; s += 2) add_steps(acc, rows, vectors, 2, 1, x + 4 * s, pitch, w + 64 * s);
-    if (reach <= limits[0]) {
-        for (; s < steps; s++) add_steps(acc, rows, vectors, 1, 1, x + 4 * s, pitch, w + 64 * s);
-        return;
-    }
-    add_chunk_sums(acc, rows, vectors, limits);
-    for (; s < steps; s++) add_signed_step(acc, rows, vectors, x + 4 * s, pitch, w + 64 * s);
+    const struct e8_step_lists *s = &t->steps;
+    const struct e8_step *step = s->list[E8_TWO_STEPS], *end = step + s->count[E8_TWO_STEPS];
+    for (; step < end; step++) add_two_steps(acc, rows, vectors, x + step->x, t->pitch, t->w + step->w);
+    step = s->list[E8_ONE_STEP];
+    for (end = step + s->count[E8_ONE_STEP]; step < end; step++) add_one_step(acc, rows, vectors, x + step->x, t->pitch, t->w + step->w);
+    step = s->list[E8_WIDE_STEP];
+    for (end = step + s->count[E8_WIDE_STEP]; step < end; step++) add_wide_step(acc, rows, vectors, x + step->x, t->pitch, t->w + step->w);
 }
 
-/* Where a tile of outputs is. */
-struct place {
-    const struct e8_gemm_s8 *g;
-    const struct e8_requant *q;
-    const struct panel *p;
-    const int8_t *w;         /* of the block */
-    const uint8_t *limits;   /* of the block */
-    size_t n, columns;       /* channels */
-    size_t first;            /* row of the panel's first */
-    size_t tile, begin, end; /* chunks */
-    __m256i base[2];         /* what every row's sums start from */
-};
-
-/* Chunks [begin, end) of some rows. */
-AVX2_INLINE void add_chunks(__m256i acc[ROWS][2], int rows, int vectors, const struct place *t, const uint8_t *x, const uint8_t *reach)
+/* Codes of ROWS or one row of 16 channels. */
+AVX2_INLINE void store_codes(const struct e8_bounded *t, const struct requant_avx2 *r, __m256i acc[ROWS][2], int rows,
+                             const int8_t *residual, size_t residual_stride, int8_t *out, size_t out_stride)
 {
-    size_t all = (t->g->taps * t->g->segment + 3) / 4;
-    for (size_t c = t->begin; c < t->end; c++) {
-        size_t steps = all - c * STEPS < STEPS ? all - c * STEPS : STEPS;
-        add_chunk(acc, rows, vectors, x + c * CHUNK, t->p->pitch, t->w + c * (CHUNK * E8_NR), steps, reach[c], t->limits + LIMIT_BYTES * c);
+    if (residual) {
+        E8_UNROLL
+        for (int i = 0; i < rows; i++) {
+            __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(residual + (size_t)i * residual_stride));
+            acc[i][0] = add_residual8(r, t->q, acc[i][0], t->n, bytes);
+            acc[i][1] = add_residual8(r, t->q, acc[i][1], t->n + 8, _mm_srli_si128(bytes, 8));
+        }
+    }
+    E8_UNROLL
+    for (int i = 0; i < rows; i += 2) {
+        int8_t *to = out + (size_t)i * out_stride;
+        __m256i first = requant16(r, t->q, acc[i][0], acc[i][1], t->n);
+        __m256i bytes = join_rows(r, first, i + 1 < rows ? requant16(r, t->q, acc[i + 1][0], acc[i + 1][1], t->n) : first);
+        _mm_storeu_si128((__m128i *)(void *)to, _mm256_castsi256_si128(bytes));
+        if (i + 1 < rows) _mm_storeu_si128((__m128i *)(void *)(to + out_stride), _mm256_extracti128_si256(bytes, 1));
     }
 }
 
-/* init - 128 * weight_sum + (lo + 128) * w. */
-AVX2 static void find_base(struct place *t)
+static void copy_channels(int8_t *to, size_t to_stride, const int8_t *from, size_t from_stride, size_t rows, size_t columns)
 {
-    const struct panel *p = t->p;
-    __m256i acc[ROWS][2];
-    for (int j = 0; j < 2; j++) {
-        __m256i sum = load256(t->q->weight_sum + t->n + 8 * j);
-        acc[0][j] = _mm256_sub_epi32(load256(t->q->init + t->n + 8 * j), _mm256_slli_epi32(sum, 7));
+    for (size_t i = 0; i < rows; i++, to += to_stride, from += from_stride) {
+        if (columns == 8)
+            memcpy(to, from, 8);
+        else
+            memcpy(to, from, columns);
     }
-    t->begin = 0;
-    t->end = p->chunks;
-    if (!p->flat) add_chunks(acc, 1, 2, t, p->lo, p->reach + p->most / ROWS * p->chunks);
-    t->base[0] = acc[0][0];
-    t->base[1] = acc[0][1];
 }
 
-AVX2_INLINE void run_tile(const struct place *t, const struct requant_avx2 *r, int rows, int vectors)
+/* Up to four rows, from their sums: fewer rows or channels than a whole tile, or codes that go through a table. */
+AVX2 __attribute__((noinline)) static void finish_part(const struct e8_bounded *t, const struct requant_avx2 *r, size_t first, size_t count)
 {
-    const struct panel *p = t->p;
-    __m256i acc[ROWS][2], *sums = (__m256i *)(void *)(p->sums + t->tile * ROWS * E8_NR);
+    int8_t added[ROWS * E8_NR] = {0}, codes[ROWS * E8_NR], *out = t->out + first * t->out_stride;
+    __m256i acc[ROWS][2], *sums = (__m256i *)(void *)(t->sums + first * E8_NR);
+    for (int i = 0; i < ROWS; i++) {
+        acc[i][0] = _mm256_load_si256(sums + 2 * i);
+        acc[i][1] = _mm256_load_si256(sums + 2 * i + 1);
+    }
+    if (t->residual) copy_channels(added, E8_NR, t->residual + first * t->residual_stride, t->residual_stride, count, t->columns);
+    store_codes(t, r, acc, ROWS, t->residual ? added : NULL, E8_NR, codes, E8_NR);
+    if (t->q->table) look_up(codes, count * E8_NR, t->q->table);
+    copy_channels(out, t->out_stride, codes, E8_NR, count, t->columns);
+}
+
+/* `rows` rows from `first`, of which `count` exist. */
+AVX2_INLINE void run_tile(const struct e8_bounded *t, const struct requant_avx2 *r, int rows, int vectors, size_t first, size_t count)
+{
+    __m256i acc[ROWS][2], *sums = (__m256i *)(void *)(t->sums + first * E8_NR);
     E8_UNROLL
     for (int i = 0; i < rows; i++) {
         E8_UNROLL
-        for (int j = 0; j < 2; j++) acc[i][j] = t->begin == 0 ? t->base[j] : _mm256_load_si256(sums + 2 * i + j);
+        for (int j = 0; j < 2; j++)
+            acc[i][j] = t->base ? _mm256_load_si256((const __m256i *)(const void *)(t->base + 8 * j)) : _mm256_load_si256(sums + 2 * i + j);
     }
-    add_chunks(acc, rows, vectors, t, p->x + t->tile * ROWS * p->pitch, p->reach + t->tile * p->chunks);
-    if (t->end < p->chunks) {
+    add_steps(acc, rows, vectors, t, t->x + first * t->pitch);
+    if (rows == ROWS && vectors == 2 && t->last && count >= ROWS && t->columns == E8_NR && !t->q->table) {
+        const int8_t *residual = t->residual ? t->residual + first * t->residual_stride : NULL;
+        store_codes(t, r, acc, rows, residual, t->residual_stride, t->out + first * t->out_stride, t->out_stride);
+        return;
+    }
+    E8_UNROLL
+    for (int i = 0; i < rows; i++) {
         E8_UNROLL
-        for (int i = 0; i < rows; i++) {
-            E8_UNROLL
-            for (int j = 0; j < 2; j++) _mm256_store_si256(sums + 2 * i + j, acc[i][j]);
-        }
-        return;
+        for (int j = 0; j < 2; j++) _mm256_store_si256(sums + 2 * i + j, acc[i][j]);
     }
-    const struct e8_gemm_s8 *g = t->g;
-    size_t at = t->first + t->tile * ROWS;
-    const int8_t *residual = g->residual ? g->residual + at * g->residual_stride + t->n : NULL;
-    int8_t *out = g->out + at * g->out_stride + t->n;
-    if (rows == ROWS && p->rows - t->tile * ROWS < ROWS) {
-        /* Two or three rows; what is computed for the rest is not stored. */
-        finish_rows(r, t->q, acc, 2, t->n, t->columns, residual, g->residual_stride, out, g->out_stride);
-        if (p->rows - t->tile * ROWS == 3)
-            finish_rows(r, t->q, acc + 2, 1, t->n, t->columns, residual ? residual + 2 * g->residual_stride : NULL, 0,
-                        out + 2 * g->out_stride, 0);
-        return;
-    }
-    finish_rows(r, t->q, acc, rows, t->n, t->columns, residual, g->residual_stride, out, g->out_stride);
+    if (t->last) finish_part(t, r, first, count < (size_t)rows ? count : (size_t)rows);
 }
 
-/* One function per number of rows and vectors. */
-#define TILE_FUNCTION(rows, vectors)                                                                                                       \
-    AVX2 static void run_tile_##rows##_##vectors(const struct place *t, const struct requant_avx2 *r)                                      \
-    {                                                                                                                                      \
-        run_tile(t, r, rows, vectors);                                                                                                     \
-    }
-TILE_FUNCTION(4, 2)
-TILE_FUNCTION(4, 1)
-TILE_FUNCTION(1, 2)
-TILE_FUNCTION(1, 1)
-
-AVX2 static void run_any_tile(const struct place *t, const struct requant_avx2 *r)
+AVX2_INLINE void run_rows(const struct e8_bounded *t, int vectors)
 {
-    size_t rows = t->p->rows - t->tile * ROWS;
-    if (t->columns > 8) {
-        if (rows > 1)
-            run_tile_4_2(t, r);
-        else
-            run_tile_1_2(t, r);
-    } else {
-        if (rows > 1)
-            run_tile_4_1(t, r);
-        else
-            run_tile_1_1(t, r);
-    }
+    struct requant_avx2 r = requant_constants(t->q);
+    size_t i = 0;
+    for (; i + 1 < t->rows; i += ROWS) run_tile(t, &r, ROWS, vectors, i, t->rows - i);
+    if (i < t->rows) run_tile(t, &r, 1, vectors, i, 1);
 }
 
-/* All channels for the rows of a panel. */
-AVX2 static void run_panel(const struct e8_gemm_s8 *g, const struct e8_requant *q, const struct panel *p, size_t first)
+AVX2 void e8_avx2_bounded_rows(const struct e8_bounded *t)
 {
-    struct requant_avx2 r = requant_constants(q);
-    size_t block_bytes = (g->taps * g->segment + 3) / 4 * (4 * E8_NR);
-    struct place t = {.g = g, .q = q, .p = p, .first = first};
-    for (t.n = 0; t.n < g->n; t.n += E8_NR) {
-        t.w = g->w + t.n / E8_NR * block_bytes;
-        t.limits = g->limits + t.n / E8_NR * (LIMIT_BYTES * p->chunks);
-        t.columns = g->n - t.n < E8_NR ? g->n - t.n : E8_NR;
-        find_base(&t);
-        for (t.begin = 0; t.begin < p->chunks; t.begin = t.end) {
-            t.end = p->chunks - t.begin < 2 * GROUP ? p->chunks : t.begin + GROUP;
-            for (t.tile = 0; t.tile * ROWS < p->rows; t.tile++) run_any_tile(&t, &r);
-        }
-    }
+    if (t->columns > 8)
+        run_rows(t, 2);
+    else
+        run_rows(t, 1);
 }
 
-AVX2 void e8_avx2_gemm_bounded(const struct e8_gemm_s8 *g, const struct e8_requant *q)
-{
-    size_t k = g->taps * g->segment;
-    struct panel p = {.lo = g->scratch, .pitch = E8_GEMM_PITCH(k), .chunks = (k + CHUNK - 1) / CHUNK, .most = E8_GEMM_PANEL_ROWS(k)};
-    p.x = p.lo + p.pitch;
-    p.sums = (int32_t *)(void *)(p.x + p.most * p.pitch);
-    p.reach = (uint8_t *)(p.sums + p.most * E8_NR);
-    for (size_t first = 0; first < g->m; first += p.most) {
-        fill_panel(g, first, g->m - first < p.most ? g->m - first : p.most, &p);
-        run_panel(g, q, &p, first);
-    }
-}
-
-/* Largest word. */
-AVX2_INLINE int32_t top_word(__m256i v)
-{
-    __m128i a = _mm_max_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    return 0x7FFF - (_mm_cvtsi128_si32(_mm_minpos_epu16(_mm_sub_epi16(_mm_set1_epi16(0x7FFF), a))) & 0xFFFF);
-}
-
-static uint8_t limit_of(int32_t sum)
-{
-    int32_t limit = sum ? 32767 / sum : 255;
-    return (uint8_t)(limit < 255 ? limit : 255);
-}
-
-/* Sums of positive and of negative weights in each int16 of a step of 8 channels. */
-AVX2_INLINE void split_sums(__m256i out[2], __m256i w)
+/* Sums of positive and of negative weights in each int16 of 8 channels. */
+AVX2_INLINE void split_sums(__m256i out[2], const int8_t *w)
 {
     const __m256i zero = _mm256_setzero_si256(), ones = _mm256_set1_epi8(1);
-    out[0] = _mm256_maddubs_epi16(_mm256_max_epi8(w, zero), ones);
-    out[1] = _mm256_maddubs_epi16(_mm256_max_epi8(_mm256_sub_epi8(zero, w), zero), ones);
+    __m256i v = load_weights(w);
+    out[0] = _mm256_maddubs_epi16(_mm256_max_epi8(v, zero), ones);
+    out[1] = _mm256_maddubs_epi16(_mm256_max_epi8(_mm256_sub_epi8(zero, v), zero), ones);
 }
 
-/* The steps of a chunk as add_chunk groups them: four of them, s, s + apart ... */
-AVX2_INLINE void chunk_limits(const int8_t *w, size_t steps, uint8_t *limits)
+/* The largest x for which 16 sums of weights fit, from the vector of sums. */
+AVX2_INLINE uint8_t limit_of(__m256i sums)
 {
-    size_t apart = steps == STEPS ? 4 : 1;
-    __m256i one = _mm256_setzero_si256(), two = one, four = one;
-    for (size_t group = 0; group < steps; group += 4) {
-        size_t first = steps == STEPS ? group / 4 : group;
-        for (size_t h = 0; h < 2; h++) {
-            __m256i part[4][2];
-            for (size_t i = 0; i < 4; i++) {
-                size_t s = first + i * apart;
-                split_sums(part[i], s < steps ? load256(w + 64 * s + 32 * h) : _mm256_setzero_si256());
+    __m128i a = _mm_max_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    /* vphminposuw finds the least of 8 words. */
+    int32_t sum = 0x7FFF - (_mm_cvtsi128_si32(_mm_minpos_epu16(_mm_sub_epi16(_mm_set1_epi16(0x7FFF), a))) & 0xFFFF);
+    return (uint8_t)(32767 / (sum > 128 ? sum : 128));
+}
+
+AVX2 void e8_avx2_weight_limits(const int8_t *w, size_t blocks, size_t k, uint8_t *limits)
+{
+    size_t count = (k + 3) / 4;
+    for (size_t b = 0; b < blocks; b++, limits += E8_GEMM_LIMITS(k)) {
+        __m256i kept[4];
+        for (size_t s = 0; s < count; s++, w += 4 * E8_NR) {
+            __m256i sums[4];
+            split_sums(sums, w);
+            split_sums(sums + 2, w + 32);
+            limits[s] = limit_of(_mm256_max_epi16(_mm256_max_epi16(sums[0], sums[1]), _mm256_max_epi16(sums[2], sums[3])));
+            __m256i both = _mm256_setzero_si256();
+            for (int i = 0; i < 4; i++) {
+                if (s % 2) both = _mm256_max_epi16(both, _mm256_add_epi16(kept[i], sums[i]));
+                kept[i] = sums[i];
             }
-            for (size_t i = 0; i < 2; i++) {
-                __m256i ab = _mm256_add_epi16(part[0][i], part[1][i]), cd = _mm256_add_epi16(part[2][i], part[3][i]);
-                one = _mm256_max_epi16(
-                    one, _mm256_max_epi16(_mm256_max_epi16(part[0][i], part[1][i]), _mm256_max_epi16(part[2][i], part[3][i])));
-                two = _mm256_max_epi16(two, _mm256_max_epi16(ab, cd));
-                four = _mm256_max_epi16(four, _mm256_add_epi16(ab, cd));
-            }
-        }
-    }
-    limits[0] = limit_of(top_word(one));
-    limits[1] = limit_of(top_word(two));
-    limits[2] = limit_of(top_word(four));
-    limits[3] = 0;
-}
-
-/* Sums of the weights of a chunk, int16, 16 channels. */
-AVX2_INLINE void chunk_sums(const int8_t *w, size_t steps, uint8_t *to)
-{
-    __m256i sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-    for (size_t s = 0; s < steps; s++)
-        for (size_t h = 0; h < 2; h++)
-            sum[h] = _mm256_add_epi16(sum[h], _mm256_maddubs_epi16(_mm256_set1_epi8(1), load256(w + 64 * s + 32 * h)));
-    /* Two int16 a channel; 32 products of at most 127 each. */
-    __m256i a = _mm256_madd_epi16(sum[0], _mm256_set1_epi16(1)), b = _mm256_madd_epi16(sum[1], _mm256_set1_epi16(1));
-    _mm256_storeu_si256((__m256i *)(void *)to, _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8));
-}
-
-AVX2 static void weight_limits(const int8_t *w, size_t blocks, size_t k, uint8_t *limits)
-{
-    size_t all = (k + 3) / 4;
-    for (size_t b = 0; b < blocks; b++) {
-        for (size_t s = 0; s < all; s += STEPS, limits += LIMIT_BYTES) {
-            size_t steps = all - s < STEPS ? all - s : STEPS;
-            chunk_limits(w + (b * all + s) * (4 * E8_NR), steps, limits);
-            chunk_sums(w + (b * all + s) * (4 * E8_NR), steps, limits + CHUNK_SUMS);
+            if (s % 2) limits[count + s / 2] = limit_of(both);
         }
     }
 }
 
 void e8_init_avx2_bounded(struct e8_kernels *k)
 {
-    k->weight_limits = weight_limits;
+    k->weight_limits = e8_avx2_weight_limits;
 }
 #endif

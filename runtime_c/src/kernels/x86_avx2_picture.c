@@ -1,151 +1,130 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Convolution of pictures for AVX2. The rows of a matrix product would have to be gathered, in a network's first layer a dozen
- * bytes from each kernel row, and to multiply signed bytes takes a sign and an absolute value beside two multiplications. Here the
- * input rows of one output row are widened to int16 with the padding in place; there every kernel row of every output lies side by
- * side and is read by pairs of int16, wherever it begins: one vpmaddwd multiplies a pair with the weights of 8 channels. A kernel
- * row of odd length reads one element too many, times a weight of 0. Weights are widened by blocks of 16 channels, as many as
- * the first-level cache holds, and the input rows once for them: one vector of 16 elements beside at least kw * 16 * 16 / stride
- * products. */
+ * Convolution of pictures for AVX2. The rows of a matrix product would have to be gathered, each input once for every kernel position.
+ * Here the input rows of one output row are copied as unsigned bytes, code + 128, with the padding in place; there every kernel row
+ * of every output lies side by side, wherever it begins. x86_avx2_bounded.c multiplies them with the weights, as they are packed: a
+ * kernel row is whole steps of 4 inputs. Others, short ones and small pictures go to x86_avx2_narrow.c. */
 #include "x86_levels.h"
 
 #if defined(E8_KERNELS_AVX2)
 #include "x86_avx2.h"
+#include "x86_avx2_bounded.h"
 
-enum { PIXELS = 4, PAIR = 2 * E8_NR };
-
-/* Sizes of a call: elements of a kernel row, pairs of them, elements of a widened input row. */
-struct layout {
-    size_t segment, pairs, line;
-    int16_t *lines, *w; /* w: of the block at work */
+struct picture {
+    const struct e8_conv_picture *g;
+    const struct e8_requant *q;
+    struct e8_picture_parts at;
+    size_t steps; /* of a kernel row */
+    uint8_t *scratch;
 };
 
-/* Four channels' weights of 4 inputs: the first two of each channel to `to`, the others a pair further. */
-AVX2_INLINE void split_pairs(int16_t *to, const int8_t *from)
+AVX2 static void copy_codes(uint8_t *to, const int8_t *from, size_t count)
 {
-    __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)from));
-    wide = _mm256_permutevar8x32_epi32(wide, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
-    _mm_store_si128((__m128i *)(void *)to, _mm256_castsi256_si128(wide));
-    _mm_store_si128((__m128i *)(void *)(to + PAIR), _mm256_extracti128_si256(wide, 1));
-}
-
-/* Weights of the block of channels from n to l->w: [ky][pair][16][2]. */
-AVX2 static void widen_weights(const struct e8_conv_picture *g, const struct layout *l, size_t n)
-{
-    size_t kh = (size_t)g->kh, k4 = (kh * l->segment + 3) / 4;
-    const int8_t *from = g->w + n / E8_NR * k4 * (4 * E8_NR);
-    if (l->segment % 4 == 0) {
-        for (size_t i = 0; i < k4; i++)
-            for (size_t c = 0; c < E8_NR; c += 4) split_pairs(l->w + 2 * PAIR * i + 2 * c, from + 4 * E8_NR * i + 4 * c);
-        return;
-    }
-    for (size_t ky = 0; ky < kh; ky++) {
-        for (size_t i = 0; i < 2 * l->pairs; i++) {
-            int16_t *pair = l->w + (ky * l->pairs + i / 2) * PAIR + i % 2;
-            size_t k = ky * l->segment + i;
-            const int8_t *code = from + k / 4 * (4 * E8_NR) + k % 4;
-            for (size_t c = 0; c < E8_NR; c++) pair[2 * c] = i < l->segment ? code[4 * c] : 0;
-        }
-    }
-}
-
-AVX2 static void widen_codes(int16_t *to, const int8_t *from, size_t count)
-{
+    const __m256i flip = _mm256_set1_epi8((char)0x80);
     size_t i = 0;
-    for (; i + 16 <= count; i += 16)
-        _mm256_storeu_si256((__m256i *)(void *)(to + i), _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(from + i))));
-    for (; i < count; i++) to[i] = from[i];
+    for (; i + 32 <= count; i += 32) {
+        __m256i codes = _mm256_loadu_si256((const __m256i *)(const void *)(from + i));
+        _mm256_storeu_si256((__m256i *)(void *)(to + i), _mm256_xor_si256(codes, flip));
+    }
+    for (; i < count; i++) to[i] = (uint8_t)from[i] ^ 0x80;
 }
 
-static void fill_codes(int16_t *to, int32_t code, size_t count)
+/* The largest bytes of a line for each two steps: of 8 channels where those are whole eights, otherwise of all. */
+AVX2 static void find_tops(const struct picture *p, const uint8_t *line, uint8_t *top)
 {
-    for (size_t i = 0; i < count; i++) to[i] = (int16_t)code;
+    size_t channels = p->g->channels, period = channels % 8 == 0 ? channels / 8 : 1, count = (p->steps + 1) / 2;
+    for (size_t i = 0; i < period; i++) {
+        __m128i most = _mm_setzero_si128();
+        for (size_t k = i; k < p->at.line / 8; k += period)
+            most = _mm_max_epu8(most, _mm_loadl_epi64((const __m128i *)(const void *)(line + 8 * k)));
+        most = _mm_max_epu8(most, _mm_srli_epi64(most, 32));
+        most = _mm_max_epu8(most, _mm_srli_epi64(most, 16));
+        most = _mm_max_epu8(most, _mm_srli_epi64(most, 8));
+        top[i] = (uint8_t)_mm_extract_epi8(most, 0);
+    }
+    for (size_t i = period; i < count; i++) top[i] = top[i - period];
 }
 
 /* The input rows of output row y. */
-static void widen_lines(const struct e8_conv_picture *g, const struct layout *l, int32_t y)
+static void copy_lines(const struct picture *p, int32_t y)
 {
-    size_t width = (size_t)g->iw * g->channels, whole = l->line;
-    size_t left = (size_t)g->pl * g->channels < whole ? (size_t)g->pl * g->channels : whole;
-    size_t count = width < whole - left ? width : whole - left;
+    const struct e8_conv_picture *g = p->g;
+    size_t width = (size_t)g->iw * g->channels, whole = p->at.line, pad = (size_t)g->pl * g->channels;
+    size_t left = pad < whole ? pad : whole, count = width < whole - left ? width : whole - left;
+    int zero = g->zero + 128;
     for (int32_t ky = 0; ky < g->kh; ky++) {
-        int16_t *to = l->lines + (size_t)ky * l->line;
+        uint8_t *to = p->scratch + (size_t)ky * whole;
         int32_t iy = y * g->sh - g->pt + ky * g->dh;
         if (iy < 0 || iy >= g->ih) {
-            fill_codes(to, g->zero, whole);
-            continue;
+            memset(to, zero, whole);
+        } else {
+            memset(to, zero, left);
+            copy_codes(to + left, g->x + (size_t)iy * width, count);
+            memset(to + left + count, zero, whole - left - count);
         }
-        fill_codes(to, g->zero, left);
-        widen_codes(to + left, g->x + (size_t)iy * width, count);
-        fill_codes(to + left + count, g->zero, whole - left - count);
+        find_tops(p, to, p->scratch + p->at.tops + (size_t)ky * ((p->steps + 1) / 2));
     }
-}
-
-/* `pixels` neighbouring outputs of `columns` channels from n, `vectors` of 8 of them; `at` is the first output's place. */
-AVX2_INLINE void run_pixels(const struct e8_conv_picture *g, const struct e8_requant *q, const struct requant_avx2 *r,
-                            const struct layout *l, int pixels, int vectors, size_t x, size_t at, size_t n, size_t columns)
-{
-    size_t step = (size_t)g->sw * g->channels;
-    const int16_t *w = l->w, *line = l->lines + x * step;
-    __m256i acc[PIXELS][2];
-    E8_UNROLL
-    for (int i = 0; i < pixels; i++) {
-        acc[i][0] = _mm256_loadu_si256((const __m256i *)(const void *)(q->init + n));
-        acc[i][1] = _mm256_loadu_si256((const __m256i *)(const void *)(q->init + n + 8));
-    }
-    for (int32_t ky = 0; ky < g->kh; ky++, line += l->line) {
-        const int16_t *from = line;
-#pragma GCC unroll 2
-        for (size_t p = 0; p < l->pairs; p++, from += 2, w += PAIR) {
-            __m256i v[2];
-            E8_UNROLL
-            for (int j = 0; j < vectors; j++) v[j] = _mm256_load_si256((const __m256i *)(const void *)(w + 16 * j));
-            E8_UNROLL
-            for (int i = 0; i < pixels; i++) {
-                int32_t pair;
-                memcpy(&pair, from + (size_t)i * step, sizeof pair);
-                __m256i a = _mm256_set1_epi32(pair);
-                E8_UNROLL
-                for (int j = 0; j < vectors; j++) acc[i][j] = _mm256_add_epi32(acc[i][j], _mm256_madd_epi16(a, v[j]));
-            }
-        }
-    }
-    const int8_t *residual = g->residual ? g->residual + at * g->n + n : NULL;
-    finish_rows(r, q, acc, pixels, n, columns, residual, g->n, g->out + at * g->n + n, g->n);
 }
 
 /* One row of outputs of the block of channels from n. */
-AVX2 static void run_line(const struct e8_conv_picture *g, const struct e8_requant *q, const struct layout *l, int32_t y, size_t n)
+static void run_line(const struct picture *p, int32_t y, size_t n, const int8_t *w, const uint8_t *limits)
 {
-    struct requant_avx2 r = requant_constants(q);
-    size_t width = (size_t)g->ow, first = (size_t)y * width, columns = g->n - n < E8_NR ? g->n - n : E8_NR, x = 0;
-    if (columns > 8) {
-        for (; x + PIXELS <= width; x += PIXELS) run_pixels(g, q, &r, l, PIXELS, 2, x, first + x, n, columns);
-        for (; x + 2 <= width; x += 2) run_pixels(g, q, &r, l, 2, 2, x, first + x, n, columns);
-        for (; x < width; x++) run_pixels(g, q, &r, l, 1, 2, x, first + x, n, columns);
-    } else {
-        for (; x + PIXELS <= width; x += PIXELS) run_pixels(g, q, &r, l, PIXELS, 1, x, first + x, n, columns);
-        for (; x < width; x++) run_pixels(g, q, &r, l, 1, 1, x, first + x, n, columns);
+    const struct e8_conv_picture *g = p->g;
+    const struct e8_requant *q = p->q;
+    size_t at = (size_t)y * (size_t)g->ow, kh = (size_t)g->kh, steps = p->steps;
+    int32_t *sums = (int32_t *)(void *)(p->scratch + p->at.sums);
+    _Alignas(32) int32_t base[E8_NR];
+    for (size_t c = 0; c < E8_NR; c++) base[c] = (int32_t)((uint32_t)q->init[n + c] - 128 * (uint32_t)q->weight_sum[n + c]);
+    struct e8_bounded t = {
+        .x = p->scratch,
+        .pitch = (size_t)g->sw * g->channels,
+        .rows = (size_t)g->ow,
+        .w = w,
+        .base = base,
+        .sums = sums,
+        .last = true,
+        .q = q,
+        .n = n,
+        .columns = g->n - n < E8_NR ? g->n - n : E8_NR,
+        .residual = g->residual ? g->residual + at * g->n + n : NULL,
+        .residual_stride = g->n,
+        .out = g->out + at * g->n + n,
+        .out_stride = g->n,
+    };
+    e8_avx2_place_lists(&t.steps, p->scratch + p->at.lists, kh * steps);
+    for (size_t ky = 0; ky < kh; ky++, limits += E8_GEMM_LIMITS(4 * steps)) {
+        struct e8_steps s = {
+            .count = steps,
+            .first = {(uint32_t)(ky * p->at.line), (uint32_t)(ky * steps * (4 * E8_NR))},
+            .one = limits,
+            .two = limits + steps,
+            .top = p->scratch + p->at.tops + ky * ((steps + 1) / 2),
+        };
+        e8_avx2_list_steps(&t.steps, &s, false);
     }
+    e8_avx2_bounded_rows(&t);
 }
 
-AVX2 static void conv_picture_s8(const struct e8_conv_picture *g, const struct e8_requant *q)
+static void conv_picture_s8(const struct e8_conv_picture *g, const struct e8_requant *q)
 {
-    struct layout l = {.segment = (size_t)g->kw * g->channels};
-    l.pairs = (l.segment + 1) / 2;
-    l.line = (size_t)e8_conv_picture_line(g->ow, g->kw, g->sw, (int64_t)g->channels);
-    size_t block = (size_t)g->kh * l.pairs * PAIR, blocks = (size_t)e8_conv_picture_blocks((int64_t)block, (int64_t)g->n), end;
-    int16_t *w = g->scratch;
-    l.lines = w + blocks * block;
-    for (size_t begin = 0; begin < g->n; begin = end) {
-        end = g->n - begin < blocks * E8_NR ? g->n : begin + blocks * E8_NR;
-        l.w = w;
-        for (size_t n = begin; n < end; n += E8_NR, l.w += block) widen_weights(g, &l, n);
-        for (int32_t y = g->first; y < g->last; y++) {
-            widen_lines(g, &l, y);
-            l.w = w;
-            for (size_t n = begin; n < end; n += E8_NR, l.w += block) run_line(g, q, &l, y, n);
-        }
+    if (e8_conv_picture_is_narrow(g->ow, g->kw, (int64_t)g->channels, (int64_t)g->n)) {
+        e8_avx2_conv_narrow(g, q);
+        return;
+    }
+    struct picture p = {
+        .g = g,
+        .q = q,
+        .at = e8_conv_picture_parts(g->ow, g->kh, g->kw, g->sw, (int64_t)g->channels, (int64_t)g->n),
+        .steps = (size_t)g->kw * g->channels / 4,
+        .scratch = g->scratch,
+    };
+    size_t kh = (size_t)g->kh, bytes = kh * p.steps * (4 * E8_NR), limit_bytes = kh * E8_GEMM_LIMITS(4 * p.steps);
+    uint8_t *limits = p.scratch + p.at.limits;
+    /* A kernel row is to weight_limits what a block is. */
+    e8_avx2_weight_limits(g->w, (g->n + E8_NR - 1) / E8_NR * kh, 4 * p.steps, limits);
+    for (int32_t y = g->first; y < g->last; y++) {
+        copy_lines(&p, y);
+        for (size_t n = 0; n < g->n; n += E8_NR) run_line(&p, y, n, g->w + n / E8_NR * bytes, limits + n / E8_NR * limit_bytes);
     }
 }
 

@@ -12,6 +12,7 @@
 
 struct e8_kernels;
 struct e8_gemm_s8;
+struct e8_conv_picture;
 struct e8_requant;
 
 void e8_init_avx2(struct e8_kernels *k);
@@ -33,5 +34,8 @@ void e8_init_avx2_int16(struct e8_kernels *k);
 
 /* gemm_s8 when weight limits are given. */
 void e8_avx2_gemm_bounded(const struct e8_gemm_s8 *g, const struct e8_requant *q);
+
+/* conv_picture_s8 when kernel rows are short. */
+void e8_avx2_conv_narrow(const struct e8_conv_picture *g, const struct e8_requant *q);
 
 #endif

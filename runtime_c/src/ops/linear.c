@@ -134,7 +134,8 @@ struct linear_scratch linear_scratch_layout(const struct linear *l, uint64_t zer
     s.residual = place(&total, coded && l->has_residual ? array : 0);
     s.bias = place(&total, !coded && l->has_bias ? array : 0);
     s.scale = place(&total, linear_is(l, LINEAR_CODED) || linear_is(l, LINEAR_DYNAMIC) ? array : 0);
-    s.limits = place(&total, int8 ? size_mul(l->groups * (l->padded / E8_NR), E8_GEMM_LIMITS((uint64_t)l->depth)) : 0);
+    uint64_t limits = size_mul(l->groups * (l->padded / E8_NR), E8_GEMM_LIMITS((uint64_t)l->depth));
+    s.limits = place(&total, int8 ? size_add(limits, E8_GEMM_LIMITS_SLACK) : 0);
     s.zeros = place(&total, size_mul(zeros, type_bytes(l->x.type)));
     s.extra = place(&total, extra);
     s.total = total;
@@ -553,7 +554,7 @@ static void rows_task(void *argument, uint32_t index)
 static bool wants_limits(const struct linear_rows *job)
 {
     const struct linear *l = job->l;
-    bool much = job->rows >= 32 && l->depth >= 48 && l->channels >= 24 && (job->taps == 1 || linear_is_wide(l));
+    bool much = job->rows >= 32 && l->depth >= 32 && l->channels >= 24 && (job->taps == 1 || linear_is_wide(l));
     return much && linear_is(l, LINEAR_INT8) && job->run->kernels->weight_limits;
 }
 
