@@ -19,6 +19,8 @@ import numpy as np
 
 from ..errors import ConvertError
 from ..graph import Node
+from ..linear import pack_codes
+from ..targets.cpu_lite.entropy import stored_size
 from .evaluation import Goal
 from .layer_widths import LayerCodes, coded_nodes, weights_file
 from .scheme import Decision
@@ -90,18 +92,18 @@ def _slope(a: tuple[int, float], b: tuple[int, float]) -> float:
     return (b[1] - a[1]) / (b[0] - a[0])
 
 
-def path_of(noises: Sequence[Mapping[int, float]], elements: Sequence[int]) -> tuple[list[int], list[Step]]:
+def path_of(noises: Sequence[Mapping[int, float]], sizes: Sequence[Mapping[int, int]]) -> tuple[list[int], list[Step]]:
     """The widest widths that pay, and the steps to the narrowest.
 
     Args:
         noises: of each layer by width.
-        elements: weights of each layer.
+        sizes: bytes of each layer by width.
     """
     start: list[int] = []
     steps: list[Step] = []
-    for layer, (noise, count) in enumerate(zip(noises, elements, strict=True)):
+    for layer, (noise, size) in enumerate(zip(noises, sizes, strict=True)):
         widths = list(noise)
-        points = [(stored_bytes(count, bits), noise[bits]) for bits in widths]
+        points = [(size[bits], noise[bits]) for bits in widths]
         hull = lower_hull(points)
         start.append(widths[hull[0]])
         for wide, narrow in pairwise(hull):
@@ -141,7 +143,9 @@ class _Search:
         self.nodes = coded_nodes(codes.graph, codes.scheme)
         self.elements = [codes.graph.tensors[n.inputs[WEIGHTS_INPUT[n.op]]].elements for n in self.nodes]
         self.noises = self._measure(samples, low, high, threads)
-        self.start, self.steps = path_of(self.noises, self.elements)
+        self.start, self.steps = path_of(
+            self.noises, [{bits: self._size(node, bits) for bits in range(low, high + 1)} for node in self.nodes]
+        )
         self.tried = 0
         self._known: dict[int, tuple[bytes, list[Decision]]] = {}
 
@@ -156,6 +160,15 @@ class _Search:
         """Of codes that are merely near: optimised ones are made for the widths that are tried. Their shift counts as taken back."""
         codes = self.codes.plain(node, bits)
         return probe.weights(node, self.codes.numbers(node, codes), self.codes.shift(node, codes))
+
+    def _size(self, node: Node, bits: int) -> int:
+        """Bytes of a layer's codes, less what entropy coding saves."""
+        elements = self.codes.graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].elements
+        if self.codes.scheme.entropy == "off" or bits > 8:
+            return stored_bytes(elements, bits)
+        codes = np.zeros(-(-elements // 8) * 8, np.int16)
+        codes[:elements] = self.codes.plain(node, bits).codes.reshape(-1)
+        return stored_size(pack_codes(codes, bits), bits, self.codes.scheme.entropy)
 
     def widths(self, count: int) -> list[int]:
         """Width of each layer after so many steps."""

@@ -24,6 +24,8 @@ from edge8.converter.crc32c import crc32c
 from edge8.converter.errors import ConvertError
 from edge8.converter.graph import Graph
 from edge8.converter.linear import pack_codes
+from edge8.converter.quant.layer_widths import LayerCodes
+from edge8.converter.quant.mixed_widths import find_widths
 from edge8.converter.quant.scheme import Scheme, apply
 from edge8.converter.targets.cpu_lite import write
 from edge8.converter.targets.cpu_lite.entropy import coded_size, decode, encode, worth_coding
@@ -145,6 +147,16 @@ def test_auto_codes_only_what_clearly_gets_smaller() -> None:
     narrow, wide, noise = bell_codes(4, 1 << 15, 0.25, 1), bell_codes(8, 1 << 15, 0.4, 1), np.random.default_rng(0).bytes(1 << 15)
     worth = [[worth_coding(packed, bits, mode) for mode in ("off", "auto", "on")] for packed, bits in ((narrow, 4), (wide, 8), (noise, 8))]
     assert worth == [[False, True, True], [False, False, True], [False, False, False]]
+
+
+def test_widths_are_found_for_the_bytes_that_remain() -> None:
+    size = len(file_of(Scheme(mode="weight", bits=4), X))
+    found = {}
+    for entropy in ("off", "on"):
+        codes = LayerCodes(network(), Scheme(mode="weight", entropy=entropy), None, (), 1)
+        found[entropy] = find_widths(codes, [{"x": X}], size=size)
+        assert len(found[entropy].data) <= size
+    assert found["on"].average > found["off"].average + 0.5
 
 
 # ---- unsound files ---------------------------------------------------------------------------------------------------------------------

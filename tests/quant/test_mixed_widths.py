@@ -114,7 +114,7 @@ def test_path_is_the_least_noise_for_its_bytes() -> None:
     """Against every allocation there is: no one is smaller and quieter than a point of the path."""
     noises = [{b: c * 4.0**-b for b in range(2, 6)} for c in (1.0, 30.0, 4.0)]
     elements = [80, 40, 160]
-    start, steps = path_of(noises, elements)
+    start, steps = path_of(noises, [{b: stored_bytes(count, b) for b in range(2, 6)} for count in elements])
     assert start == [5, 5, 5]
     widths = list(start)
     every = [

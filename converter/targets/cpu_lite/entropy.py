@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SHARE", "coded_size", "decode", "encode", "worth_coding"]
+__all__ = ["SHARE", "coded_size", "decode", "encode", "stored_size", "worth_coding"]
 
 Array = np.ndarray[Any, Any]
 
@@ -85,6 +85,11 @@ def worth_coding(packed: bytes, bits: int, mode: str) -> bool:
     """Whether these codes are stored entropy-coded: with ``on`` where they get smaller, with ``auto`` where they lose `SHARE`."""
     most = {"off": 0.0, "auto": 1 - SHARE, "on": 1.0}[mode]
     return 1 <= bits <= 8 and most > 0 and coded_size(packed, bits) < most * len(packed)
+
+
+def stored_size(packed: bytes, bits: int, mode: str) -> int:
+    """Bytes that a file holds of these codes, a few more or less."""
+    return coded_size(packed, bits) if worth_coding(packed, bits, mode) else len(packed)
 
 
 def encode(packed: bytes, bits: int) -> bytes:
