@@ -9,11 +9,11 @@ enum {
     CENTRE = 5, /* the point (1, 1) */
     APART = 16, /* floats between the arrays of points, which would meet in the same sets of the cache */
     /* Transformed weights that are made once for all tiles of a layer, with so many tiles and blocks of output channels at a time. */
-    KEPT_BYTES = 1 << 20,
+    KEPT_BYTES = E8_GEMM_ROWS > 16 ? 1 << 20 : 1 << 15, /* less where memory is dear */
     KEPT_TILES = 24,
     KEPT_BLOCKS = 4,
     /* Where they would be more, those of a row of points and so many blocks are made for so many tiles; one block when two are more. */
-    LINE_BYTES = 1 << 17,
+    LINE_BYTES = E8_GEMM_ROWS > 16 ? 1 << 17 : 1 << 14,
     LINE_TILES = E8_GEMM_ROWS > 16 ? 56 : 16,
     LINE_BLOCKS = 2
 };
