@@ -22,7 +22,7 @@ import numpy as np
 from edge8 import Model
 
 from ..errors import ConvertError
-from ..graph import DType, Graph
+from ..graph import DType, Graph, Node
 from ..ops import operators
 from .assemble import assemble
 from .corrections import Improved
@@ -30,7 +30,7 @@ from .evaluation import Goal
 from .moves import Move, Rounding, plan_moves
 from .scheme import CODED, Decision, Scheme, decide
 from .sensitivity import Codebook, Probe, decibels_of
-from .weights import WEIGHTS_INPUT, channel_axis, channel_scales, dequantise_weights, quantise_weights
+from .weights import BIAS_INPUT, WEIGHTS_INPUT, Codes, channel_axis, channel_scales, dequantise_weights, quantise_weights
 
 __all__ = ["Found", "first_reached", "search_levels"]
 
@@ -137,14 +137,35 @@ def find_roundings(
     kept = _probe_samples(graph, samples, len(users) + len(linear), Model(data).macs)
     probe = Probe(graph, kept, threads)
     roundings = [Rounding(f"tensor {name!r}", probe.activations({name: codes[name]}), nodes) for name, nodes in users.items()]
+    coded = {node.outputs[0]: node for node in improved.graph.nodes}
     for i in linear:
         node = graph.nodes[i]
         weights = graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]]
         if weights.dtype is DType.FLOAT32 and weights.data is not None:
-            axis = channel_axis(node.op)
-            rounded = dequantise_weights(quantise_weights(weights.data, channel_scales(weights.data, axis=axis), axis=axis), axis=axis)
-            roundings.append(Rounding("its weights", probe.weights(node, rounded), frozenset([i]), weights=True))
+            values, shift = _coded_weights(graph, node, improved.graph, coded[node.outputs[0]])
+            roundings.append(Rounding("its weights", probe.weights(node, values, shift), frozenset([i]), weights=True))
     return roundings, probe.macs
+
+
+def _coded_weights(base: Graph, node: Node, graph: Graph, other: Node) -> tuple[Array, Array | None]:
+    """The numbers that the codes of a node's weights stand for, and by how much its bias is lower than in the float model.
+
+    Args:
+        base, node: the float model's.
+        graph, other: the corrected ones; where the weights are float still, they are rounded to the nearest codes.
+    """
+    axis = channel_axis(node.op)
+    weights = base.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].data
+    stored = graph.tensors[other.inputs[WEIGHTS_INPUT[node.op]]]
+    assert weights is not None
+    if stored.dtype is not DType.INT8 or stored.data is None or stored.scale is None:
+        return dequantise_weights(quantise_weights(weights, channel_scales(weights, axis=axis), axis=axis), axis=axis), None
+    biases = [
+        g.tensors[n.inputs[BIAS_INPUT]].data if len(n.inputs) > BIAS_INPUT and n.inputs[BIAS_INPUT] else None
+        for g, n in ((base, node), (graph, other))
+    ]
+    shift = None if biases[0] is None or biases[1] is None else biases[0] - biases[1]
+    return dequantise_weights(Codes(stored.data, stored.scale), axis=axis), shift
 
 
 class _Trials:

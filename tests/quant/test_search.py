@@ -155,8 +155,36 @@ def test_noise_without_softmax_is_the_output_error() -> None:
     book = Codebook(0.1, 0, -128, 127)
     session = Model(float_file(graph)).session()
     y = np.stack([np.asarray(session(s)) for s in inputs]).astype(np.float64)
-    expected = (book.rounded(y) - y) ** 2
-    assert Probe(graph, inputs).activations({graph.outputs[0]: book}) == pytest.approx(expected.sum() / (y**2).sum(), rel=1e-4)
+    expected = ((book.rounded(y) - y) ** 2).reshape(4, -1).sum(axis=1)
+    noise = 4 * np.exp(np.log(expected).mean()) / (y**2).sum()
+    assert Probe(graph, inputs).activations({graph.outputs[0]: book}) == pytest.approx(noise, rel=1e-3)
+
+
+def test_one_sample_does_not_decide() -> None:
+    b = Builder()
+    graph = b.done(b.dense(b.input("x", 1, 6), 4, "dense"))
+    inputs = [{"x": x} for x in samples(8, 1, 6)]
+    inputs[5]["x"] *= 5
+    probe, end = Probe(graph, inputs), graph.outputs[0]
+    clipped = probe.activations({end: Codebook(0.1, 0, -128, 127)})
+    assert 0 < clipped < 0.02, "the sum over all samples is the one that is clipped, nearly 1"
+    assert probe.activations({end: Codebook(0.4, 0, -128, 127)}) > 2 * clipped, "coarser steps count although they clip less"
+
+
+def test_weights_count_with_the_codes_that_the_corrections_gave() -> None:
+    graph = hard_network()
+    coded = _with_codes(graph, Scheme(), gather(graph, data(8), most=8).inputs, rounding=True)
+
+    def noise_of_last() -> float:
+        improved = Improved(coded, graph, [])
+        file, decisions, _ = assemble(improved, Scheme(), lambda: data(), method="minmax", percentile=99.99, threads=1)
+        return find_roundings(improved, file, decisions, data(), 1)[0][-1].noise
+
+    before = noise_of_last()
+    weights = coded.tensors[coded.nodes[-1].inputs[1]]
+    assert weights.data is not None
+    weights.data = weights.data // 16 * 16
+    assert noise_of_last() > 30 * before
 
 
 def test_roundings_predict_the_file() -> None:
