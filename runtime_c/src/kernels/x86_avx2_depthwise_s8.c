@@ -21,7 +21,7 @@ enum {
     VECTOR = 2 * HALF, /* int16 of a pair of pixels */
     PIXELS = 4,        /* outputs at a time: two rows, two columns */
     PAIRS = 320,       /* pairs of pixels in a tile, both halves most of a first-level cache */
-    MAX_COLUMNS = 32,  /* outputs of a tile's row: narrow tiles are high, and rows above each other share input */
+    MAX_COLUMNS = 16,  /* outputs of a tile's row: narrow tiles are high, and rows above each other share input */
     MAX_KERNEL = 5,
     MAX_WEIGHTS = 2 * 3 * 5,       /* vectors of a half: two output rows, 3 pairs of rows, 5 columns */
     OTHER_PIXELS = PAIRS * VECTOR, /* int16 from the first half to the second */
