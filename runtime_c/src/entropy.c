@@ -69,10 +69,10 @@ static bool decode_segment(const uint32_t *table, const uint8_t *from, size_t le
         size_t used = 0;
         for (uint32_t i = 0; i < ENTROPY_LANES; i++) {
             uint32_t slot = table[x[i] & MOST], state = (slot >> 20) * (x[i] >> 12) + (slot >> 8 & MOST);
-            uint32_t refilled = state << 16 | flat_load16(words + used);
+            uint32_t low = state < LOWEST_STATE ? 0xFFFFFFFFu : 0; /* a branch here would be mispredicted */
             codes |= (uint64_t)(slot & 255) << i * bits;
-            used += state < LOWEST_STATE ? 2 : 0;
-            x[i] = state < LOWEST_STATE ? refilled : state;
+            x[i] = state << (low & 16) | (flat_load16(words + used) & low);
+            used += low & 2;
         }
         if (used > left) return false;
         from += used;
