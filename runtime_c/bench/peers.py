@@ -136,8 +136,8 @@ def main() -> int:
         for name in arguments.networks:
             made = prepare(folder, name)
             for cpu in arguments.cpu or ["cortex-a53", "cortex-a76"]:
-                # Python's start differs by some hundred thousand instructions from one time to the next.
-                found = measure(folder, plugin, runner, cpu, made, 2 if MACS[name] > 10**8 else 60)
+                # Python's start differs by tens of millions of instructions from one time to the next.
+                found = measure(folder, plugin, runner, cpu, made, 2 if MACS[name] > 10**8 else 1500)
                 best = min((v for who, v in found.items() if who != "edge8 int8"), default=float("nan"))
                 cells = [f"{found[who] / 1e6:,.2f}" if who in found else "-" for who in columns]
                 least = MACS[name] / 16 * CPUS[cpu][2] / best

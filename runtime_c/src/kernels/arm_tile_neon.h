@@ -47,28 +47,42 @@
 #define NEON_LOW NEON_SUM(16, 17, 18, 19, 24, 25, 26, 27)
 #define NEON_HIGH NEON_SUM(20, 21, 22, 23, 28, 29, 30, 31)
 
-/* Label 1 starts a tap, 2 does 8 codes and loads 8 more, 3 does the last 8, 4 does 4 codes. Leaves sums in v0..v3 and v4..v7.
+/* 8 codes, and the loads of 8 more. Places of weights: second half, then those to come. */
+#define NEON_EIGHT(half0, half1, next0, next1) \
+    NEON_FIRST "ldp q8, q9, [x4, #" #half0 "]\n\t" \
+    NEON_NEXT "ldp q10, q11, [x4, #" #half1 "]\n\t" \
+    NEON_LOW \
+    NEON_FIRST "ldp q8, q9, [x4, #" #next0 "]\n\t" \
+    NEON_NEXT "ldp q10, q11, [x4, #" #next1 "]\n\t" \
+    "ld2r {v12.4s, v13.4s}, [x6], #8\n\t" \
+    "ld2r {v14.4s, v15.4s}, [x7], #8\n\t" \
+    NEON_HIGH
+
+/* Sums start as [init, 0, init, 0]. Label 1 starts a tap, 2 does 8 codes twice, 9 once, 3 the last 8, 4 does 4 codes. Leaves sums in v0..v3 and v4..v7.
  *     x0 pointers of the tap, x2 taps left, x3 codes of a segment, x4 weights, x6 and x7 rows, x8 eights of codes left */
 #define NEON_TILE \
     "ldp x0, x1, [%[args]]\n\t" \
     "ldp x2, x3, [%[args], #16]\n\t" \
     "ldr x4, [%[args], #32]\n\t" \
-    "movi v16.4s, #0\n\t" \
-    "movi v17.4s, #0\n\t" \
-    "movi v18.4s, #0\n\t" \
-    "movi v19.4s, #0\n\t" \
-    "movi v20.4s, #0\n\t" \
-    "movi v21.4s, #0\n\t" \
-    "movi v22.4s, #0\n\t" \
-    "movi v23.4s, #0\n\t" \
-    "movi v24.4s, #0\n\t" \
-    "movi v25.4s, #0\n\t" \
-    "movi v26.4s, #0\n\t" \
-    "movi v27.4s, #0\n\t" \
-    "movi v28.4s, #0\n\t" \
-    "movi v29.4s, #0\n\t" \
-    "movi v30.4s, #0\n\t" \
-    "movi v31.4s, #0\n\t" \
+    "ldr x5, [%[args], #40]\n\t" \
+    "ldp q0, q1, [x5]\n\t" \
+    "ldp q2, q3, [x5, #32]\n\t" \
+    "uxtl v16.2d, v0.2s\n\t" \
+    "uxtl2 v17.2d, v0.4s\n\t" \
+    "uxtl v18.2d, v1.2s\n\t" \
+    "uxtl2 v19.2d, v1.4s\n\t" \
+    "uxtl v20.2d, v2.2s\n\t" \
+    "uxtl2 v21.2d, v2.4s\n\t" \
+    "uxtl v22.2d, v3.2s\n\t" \
+    "uxtl2 v23.2d, v3.4s\n\t" \
+    "uxtl v24.2d, v0.2s\n\t" \
+    "uxtl2 v25.2d, v0.4s\n\t" \
+    "uxtl v26.2d, v1.2s\n\t" \
+    "uxtl2 v27.2d, v1.4s\n\t" \
+    "uxtl v28.2d, v2.2s\n\t" \
+    "uxtl2 v29.2d, v2.4s\n\t" \
+    "uxtl v30.2d, v3.2s\n\t" \
+    "uxtl2 v31.2d, v3.4s\n\t" \
     "1:\n\t" \
     "ldp x6, x7, [x0]\n\t" \
     "add x0, x0, x1\n\t" \
@@ -79,19 +93,19 @@
     "ldp q8, q9, [x4]\n\t" \
     "ldp q10, q11, [x4, #64]\n\t" \
     "subs x8, x8, #1\n\t" \
-    "b.eq 3f\n" \
+    "b.eq 3f\n\t" \
+    "subs x8, x8, #2\n\t" \
+    "b.lo 9f\n" \
     "2:\n\t" \
-    NEON_FIRST "ldp q8, q9, [x4, #32]\n\t" \
-    NEON_NEXT "ldp q10, q11, [x4, #96]\n\t" \
-    NEON_LOW \
-    NEON_FIRST "ldp q8, q9, [x4, #128]\n\t" \
-    NEON_NEXT "ldp q10, q11, [x4, #192]\n\t" \
-    "ld2r {v12.4s, v13.4s}, [x6], #8\n\t" \
-    "add x4, x4, #128\n\t" \
-    "ld2r {v14.4s, v15.4s}, [x7], #8\n\t" \
-    "subs x8, x8, #1\n\t" \
-    NEON_HIGH \
-    "b.ne 2b\n" \
+    NEON_EIGHT(32, 96, 128, 192) \
+    "subs x8, x8, #2\n\t" \
+    NEON_EIGHT(160, 224, 256, 320) \
+    "add x4, x4, #256\n\t" \
+    "b.hs 2b\n" \
+    "9:\n\t" \
+    "tbz x8, #0, 3f\n\t" \
+    NEON_EIGHT(32, 96, 128, 192) \
+    "add x4, x4, #128\n" \
     "3:\n\t" \
     NEON_FIRST "ldp q8, q9, [x4, #32]\n\t" \
     NEON_NEXT "ldp q10, q11, [x4, #96]\n\t" \
@@ -110,7 +124,6 @@
     "5:\n\t" \
     "subs x2, x2, #1\n\t" \
     "b.ne 1b\n\t" \
-    "ldr x4, [%[args], #40]\n\t" \
     "addp v0.4s, v16.4s, v17.4s\n\t" \
     "addp v1.4s, v18.4s, v19.4s\n\t" \
     "addp v2.4s, v20.4s, v21.4s\n\t" \
@@ -118,17 +131,7 @@
     "addp v4.4s, v24.4s, v25.4s\n\t" \
     "addp v5.4s, v26.4s, v27.4s\n\t" \
     "addp v6.4s, v28.4s, v29.4s\n\t" \
-    "addp v7.4s, v30.4s, v31.4s\n\t" \
-    "ldp q16, q17, [x4]\n\t" \
-    "ldp q18, q19, [x4, #32]\n\t" \
-    "add v0.4s, v0.4s, v16.4s\n\t" \
-    "add v1.4s, v1.4s, v17.4s\n\t" \
-    "add v2.4s, v2.4s, v18.4s\n\t" \
-    "add v3.4s, v3.4s, v19.4s\n\t" \
-    "add v4.4s, v4.4s, v16.4s\n\t" \
-    "add v5.4s, v5.4s, v17.4s\n\t" \
-    "add v6.4s, v6.4s, v18.4s\n\t" \
-    "add v7.4s, v7.4s, v19.4s\n\t"
+    "addp v7.4s, v30.4s, v31.4s\n\t"
 
 #define NEON_END \
     "stp q0, q1, [%[sums], #0]\n\t" \
@@ -148,7 +151,7 @@
     __asm__ volatile(NEON_TILE END \
         : \
         : [args] "r"(tile_), [sums] "r"(sums_) \
-        : "x0", "x1", "x2", "x3", "x4", "x6", "x7", "x8", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", \
+        : "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", \
           "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", \
           "v28", "v29", "v30", "v31", "cc", "memory")
 
