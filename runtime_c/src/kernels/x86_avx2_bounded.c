@@ -285,7 +285,8 @@ AVX2 void e8_avx2_weight_limits(const int8_t *w, size_t blocks, size_t k, uint8_
 {
     size_t count = (k + 3) / 4;
     for (size_t b = 0; b < blocks; b++, limits += E8_GEMM_LIMITS(k)) {
-        __m256i kept[4];
+        const __m256i zero = _mm256_setzero_si256();
+        __m256i kept[4] = {zero, zero, zero, zero};
         for (size_t s = 0; s < count; s++, w += 4 * E8_NR) {
             __m256i sums[4];
             split_sums(sums, w);
