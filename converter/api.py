@@ -18,6 +18,7 @@ import onnx
 
 from edge8 import Model, Session
 
+from .accuracy import accuracy, compare, outputs_of
 from .atomic import write_file
 from .calibration import open_samples
 from .errors import ConvertError
@@ -32,7 +33,6 @@ from .quant.evaluation import goal_of
 from .quant.float_model import FloatModel
 from .quant.reach import coded_with_data, fewest_in_float, hold_out, width_for_each
 from .quant.scheme import CODED, Decision, Scheme, decide
-from .report.layers import feeds, real
 from .report.page import report_suffix
 
 __all__ = ["Report", "compare", "convert", "convert_graph", "float_file", "load_graph", "outputs_of"]
@@ -126,48 +126,6 @@ def load_graph(model: str | Path | onnx.ModelProto, input_shape: Mapping[str, tu
 def float_file(graph: Graph) -> bytes:
     """The .e8 file of a float graph as it is: what quantised files are compared with."""
     return file_with(graph, Scheme(mode="float"))[0]
-
-
-def _sqnr(reference: Array, other: Array) -> float:
-    noise = float(np.sum((reference.astype(np.float64) - other) ** 2))
-    signal = float(np.sum(reference.astype(np.float64) ** 2))
-    return float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30 * max(signal, 1.0))))
-
-
-def _cosine(a: Array, b: Array) -> float:
-    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return float(x @ y / norm) if norm > 0 else float(np.array_equal(x, y))
-
-
-def outputs_of(result: Array | dict[str, Array], model: Model) -> dict[str, Array]:
-    """A session's result by output name."""
-    return result if isinstance(result, dict) else {model.outputs[0].name: result}
-
-
-def compare(reference: bytes, other: bytes, samples: Iterable[Sample], *, threads: int = 1) -> dict[str, dict[str, float]]:
-    """Cosine and SQNR of each real-valued output of ``other`` against ``reference`` (both .e8 files), over the samples."""
-    model = Model(reference)
-    session = model.session(threads)
-    answers = [(sample, list(outputs_of(session(dict(sample)), model).values())) for sample in samples]
-    return _accuracy([t.name for t in model.outputs], answers, other, threads)
-
-
-def _accuracy(names: Sequence[str], answers: Answers, other: bytes, threads: int) -> dict[str, dict[str, float]]:
-    """As `compare`, where the outputs, called ``names``, are known."""
-    model = Model(other)
-    session = model.session(threads)
-    codes = {t.name: t for t in model.outputs}
-    gathered: dict[str, tuple[list[Array], list[Array]]] = {}
-    for sample, expected in answers:
-        found = outputs_of(session(feeds(model, sample)), model)
-        for name, y in zip(names, expected, strict=True):
-            if y.dtype.kind == "f" and name in found:
-                pair = gathered.setdefault(name, ([], []))
-                pair[0].append(y)
-                pair[1].append(real(codes[name], found[name]))
-    joined = {name: (np.stack(a), np.stack(b)) for name, (a, b) in gathered.items()}
-    return {name: {"cosine": _cosine(a, b), "sqnr": _sqnr(a, b)} for name, (a, b) in joined.items()}
 
 
 def _coded_macs(model: Model, width: int) -> int:
@@ -399,6 +357,8 @@ def convert(
     if target not in ("cpu-lite", "onnx-qdq"):
         raise ConvertError(f"unknown target {target!r}", rule="target", where="--target", hint="Known: cpu-lite, ascend310, onnx-qdq")
     codes = target_options.pop("codes", "uint8") if target == "onnx-qdq" else ""
+    if target == "onnx-qdq" and entropy != "off":
+        raise ConvertError("an ONNX model has no entropy-coded weights", rule="flag.target", where="--entropy", hint="Leave it out")
     if target_options:
         raise TypeError(f"convert() got unexpected arguments for {target}: {', '.join(sorted(target_options))}")
     if not 0 <= min_int8 <= 100:
@@ -490,7 +450,7 @@ def convert(
         floating = FloatModel(graph, threads)
         answers = [(sample, floating.run(sample)) for sample in kept]
     if answers:
-        made.accuracy = _accuracy(graph.outputs, answers, data, threads)
+        made.accuracy = accuracy(graph.outputs, answers, data, threads)
     if device is not None:
         made.device = _device_lines(device, opened)
     made.search = searched

@@ -285,3 +285,24 @@ def test_unknown_choices_and_float_models_are_refused() -> None:
         convert(dense_model(), quant="float", entropy="on")
     with pytest.raises(ConvertError, match="ascend310"):
         convert(dense_model(), target="ascend310", entropy="on")
+    with pytest.raises(ConvertError, match="an ONNX model has no entropy-coded weights"):
+        convert(dense_model(), quant="weight", target="onnx-qdq", entropy="on")
+
+
+def test_codes_that_do_not_get_smaller_are_stored_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate by which tensors are chosen may be wrong."""
+    b = Builder(5)
+    graph = b.done(b.dense(b.input("x", 1, 64), 64, "dense"))
+    graph.tensors[graph.nodes[0].inputs[1]].data = b.rng.uniform(-1, 1, (64, 64)).astype(np.float32)
+    apply(graph, Scheme(mode="weight"))
+    monkeypatch.setattr("edge8.converter.targets.cpu_lite.file.worth_coding", lambda *_: True)
+    assert write(graph, "on") == write(graph)
+
+
+def test_refused_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("mmap.mmap", refuse)
+    with pytest.raises(MemoryError, match=r"writing the model takes up to \d+ MB of memory"):
+        convert(dense_model(), quant="weight")

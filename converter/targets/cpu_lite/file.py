@@ -179,8 +179,11 @@ class _Constants:
         bits = code_bits(self.graph.tensors[name]) if name in self.weights else 0
         if not bits or not worth_coding(data, bits, self.entropy):
             return _Stored(data)
+        coded = encode(data, bits)
+        if len(coded) >= len(data):  # `worth_coding` goes by an estimate
+            return _Stored(data)
         place, self.place = self.place, self.place + -(-len(data) // _WEIGHT_ALIGNMENT) * _WEIGHT_ALIGNMENT
-        return _Stored(encode(data, bits), len(data), place)
+        return _Stored(coded, len(data), place)
 
     @property
     def most(self) -> int:
@@ -189,9 +192,16 @@ class _Constants:
 
 
 def _builder(capacity: int) -> Any:
-    """A FlatBuffer builder whose room becomes memory only where it is written."""
+    """A FlatBuffer builder whose room becomes memory only where it is written.
+
+    Raises:
+        MemoryError: the system does not give so many addresses.
+    """
     builder = flatbuffers.Builder(0)
-    builder.Bytes = mmap.mmap(-1, capacity)
+    try:
+        builder.Bytes = mmap.mmap(-1, capacity)
+    except OSError as error:
+        raise MemoryError(f"writing the model takes up to {capacity / 1e6:.0f} MB of memory, which the system refuses") from error
     builder.head = capacity
     return builder
 

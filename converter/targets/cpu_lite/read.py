@@ -75,8 +75,8 @@ def read(data: bytes) -> Graph:
         data: the whole file; it is verified first.
 
     Returns:
-        The graph; ``write`` of it gives the same file, unless that
-        holds entropy-coded weights. Constants are logical arrays, scales are as calibration left them.
+        The graph; ``write`` of it gives the same file, but for entropy-coded weights. Constants are logical arrays, scales are as
+        calibration left them.
 
     Raises:
         FormatError: the bytes are not a model that this version can run.
