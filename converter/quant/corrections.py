@@ -78,6 +78,8 @@ class Improved:
         seen: what the activations of ``base`` held on all samples; None where nothing was run.
         samples: how many these were.
         first: the first few of them with the float model's outputs.
+        rejected: by correction that was tried and not kept, ``base`` with its codes, which may suit a file better in which fewer
+            activations have int8.
     """
 
     graph: Graph
@@ -86,6 +88,7 @@ class Improved:
     seen: Observations | None = None
     samples: int = 0
     first: Answers = field(default_factory=list)
+    rejected: dict[str, Graph] = field(default_factory=dict)
 
 
 def _held_out(number: int) -> bool:
@@ -267,6 +270,7 @@ def improve(
     current.take(stream)
     base = current.graph
     best = _judged(judge, base, current, data) if "bias" in corrections or "rounding" in corrections else None
+    rejected: dict[str, Graph] = {}
     for name in ("bias", "rounding"):
         if name not in corrections or best is None:
             continue
@@ -280,9 +284,12 @@ def improve(
             inputs = gather(base, calibrating, most=_GATHER_SAMPLES, rows=_ROWS, model=current.model).inputs
         other = _judged(judge, _with_codes(base, scheme, inputs, rounding=name == "rounding"), current)
         steps.append(Step(name, best.score, other.score, other.score > best.score))
-        best = other if other.score > best.score else best
+        if other.score > best.score:
+            best = other
+        else:
+            rejected[name] = other.graph
     current.seen.merge(current.rest)
-    return Improved(best.graph if best else base, base, steps, current.seen, current.count, current.first)
+    return Improved(best.graph if best else base, base, steps, current.seen, current.count, current.first, rejected)
 
 
 def _try_equalisation(

@@ -72,6 +72,7 @@ def fewest_in_float(
         "reached": goal.say(found.score) + ("" if goal.reached(found.score) else ", which is less"),
         "files tried": found.tried,
         f"MACs in {scheme.activations}": f"{100 * found.int8_share:.1f} %",
+        **({"correction of the weights": found.correction} if found.correction else {}),
         "layers": found.layers,
     }
     return found.data, found.decisions, found.samples, searched

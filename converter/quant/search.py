@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fewest layers in int16 or float that let an int8 file reach its accuracy target.
 
-1. Every rounding of the int8 file is tried alone in the float model on a few calibration samples (sensitivity.py).
-2. The moves out of int8 are put in order of noise removed per multiply-accumulate that leaves it (moves.py). A move that is made for
+1. The codes of weights are chosen again, by a file with all activations that can be in int16: how much better one correction's are
+   than another's is lost in the noise of int8 activations, but remains when they move.
+2. Every rounding of the int8 file is tried alone in the float model on a few calibration samples (sensitivity.py).
+3. The moves out of int8 are put in order of noise removed per multiply-accumulate that leaves it (moves.py). A move that is made for
    a layer's weights goes to float, every other one to int16 activations where the operators have them, else to float.
-3. Files with more and more of the moves are made and scored until one reaches the target, then the count is halved down.
+4. Files with more and more of the moves are made and scored until one reaches the target, then the count is halved down.
    Where int16 is not enough, the same again with every move to float.
-4. Moves that turn out not to be needed are taken back, the most expensive first.
+5. Moves that turn out not to be needed are taken back, the most expensive first.
 
 The score decides, the ranking only says what to try first.
 """
@@ -57,6 +59,7 @@ class Found:
         int8_share: share of the multiply-accumulates in int8; in int16 where the scheme asks for int16 activations.
         layers: what left int8: ``node``, ``op``, ``level``, ``macs``, ``why``, ``sqnr`` (of the outputs when only the rounding
             named in ``why`` is there).
+        correction: of the weights that the search took although int8 alone gained nothing from it; "" = none.
     """
 
     data: bytes
@@ -66,6 +69,7 @@ class Found:
     tried: int = 1
     int8_share: float = 1.0
     layers: list[dict[str, Any]] = field(default_factory=list)
+    correction: str = ""
 
 
 def first_reached(count: int, reached: Callable[[int], bool]) -> int | None:
@@ -176,9 +180,9 @@ class _Trials:
         self.tried = 0
         self.best: tuple[Found, list[Move]] | None = None
         graph = improved.base
-        everything = {node.outputs[0]: "" for node in graph.nodes}
+        self._widest = replace(scheme, wide={node.outputs[0]: "" for node in graph.nodes})
         already = [d.domain == "int16" for d in decide(graph, scheme)]
-        wide = [d.domain == "int16" for d in decide(graph, replace(scheme, wide=everything))]
+        wide = [d.domain == "int16" for d in decide(graph, self._widest)]
         self._wide = [can and not has for can, has in zip(wide, already, strict=True)]
 
     def __call__(self, moves: Sequence[Move], *, only_float: bool = False) -> tuple[Found, bool]:
@@ -199,6 +203,23 @@ class _Trials:
         if self.best is None or found.score > self.best[0].score:
             self.best = found, list(moves)
         return found, self.goal.reached(found.score)
+
+    def choose_codes(self) -> str:
+        """Go on with that correction of the weights which suits a file without int8 activations best, and give its name.
+
+        Files are compared by `Goal.compared`, so that one unlucky sample does not decide. Without a better one nothing changes: "".
+        """
+        if not self.improved.rejected:
+            return ""
+        graphs = {"": self.improved.graph, **self.improved.rejected}
+        choices = {name: replace(self.improved, graph=graph) for name, graph in graphs.items()}
+        scores = {name: self.goal.compared(assemble(choice, self._widest, **self.assembling)[0]) for name, choice in choices.items()}
+        self.tried += len(scores)
+        best = max(scores, key=lambda name: scores[name])
+        self.improved = choices[best]
+        if best:
+            self.say(f"going on with the weights of the correction {best!r}: without int8 activations they are better")
+        return best
 
 
 def _reason(level: str, why: Rounding) -> str:
@@ -265,6 +286,8 @@ def search_levels(
     if good:
         return start
     graph = improved.base
+    correction = trials.choose_codes()
+    improved = trials.improved
     say("measuring what each rounding costs")
     roundings, macs = find_roundings(improved, start.data, start.decisions, samples(), threads)
     moves = _allowed(plan_moves(roundings, macs), macs, [_stays(d, scheme) for d in start.decisions], min_int8)
@@ -279,6 +302,7 @@ def search_levels(
         assert trials.best is not None
         found, kept = trials.best
     found.tried = trials.tried
+    found.correction = correction
     found.layers = _explained(graph, kept, macs, found.decisions)
     return found
 

@@ -187,6 +187,40 @@ def test_weights_count_with_the_codes_that_the_corrections_gave() -> None:
     assert noise_of_last() > 30 * before
 
 
+@pytest.mark.parametrize(("coarse_first", "taken"), [(True, "rounding"), (False, "")])
+def test_weight_corrections_are_chosen_again(coarse_first: bool, taken: str) -> None:
+    """Whatever int8 activations made of them, the better codes count once those move."""
+    graph = hard_network()
+    fine = _with_codes(graph, Scheme(), gather(graph, data(8), most=8).inputs, rounding=True)
+    coarse = fine.copy()
+    weights = coarse.tensors[coarse.nodes[-1].inputs[1]]
+    assert weights.data is not None
+    weights.data = weights.data // 16 * 16
+    kept, other = (coarse, fine) if coarse_first else (fine, coarse)
+    goal = make_goal(float_file(graph), data(8, seed=2), target_sqnr=25)
+    lines: list[str] = []
+    improved = Improved(kept, graph, [], rejected={"rounding": other})
+    found = search_levels(improved, Scheme(), goal, lambda: data(), method="minmax", say=lines.append)
+    assert found.correction == taken
+    assert any("going on with the weights" in line for line in lines) == coarse_first
+    assert found.score >= 25
+    assert {layer["node"] for layer in found.layers} == {"wide", "narrow"}, "the last layer's weights need no float"
+
+
+def test_one_sample_does_not_decide_between_files() -> None:
+    b = Builder()
+    graph = b.done(b.dense(b.input("x", 1, 6), 4, "dense"))
+    reference = float_file(graph)
+    inputs = data(8, shape=(1, 6))
+    inputs[5]["x"] *= 1000
+    goal = make_goal(reference, inputs, target_sqnr=20)
+    ways: dict[str, Any] = {"method": "minmax", "percentile": 99.99, "threads": 1}
+    calibrated = [assemble(plain(graph), Scheme(), calibrate, **ways)[0] for calibrate in (lambda: inputs, lambda: inputs[:5])]
+    assert goal.score(calibrated[0]) > goal.score(calibrated[1]), "all samples' noise together is that of the large one"
+    assert goal.compared(calibrated[1]) > goal.compared(calibrated[0])
+    assert make_goal(reference, inputs, max_drop=1).compared(reference) == pytest.approx(1), "other metrics compare by their score"
+
+
 def test_roundings_predict_the_file() -> None:
     """Noises of single roundings add up to the noise of the whole file, within 3 dB."""
     graph = hard_network()
