@@ -8,7 +8,7 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +28,7 @@ from .passes.base import optimise
 from .picture_input import take_pictures
 from .progress import track
 from .quant.assemble import calibrated, file_with
-from .quant.corrections import CORRECTIONS, REPORT_SAMPLES, Answers, Improved, Step, improve
+from .quant.corrections import BOUNDED_STEP, CORRECTIONS, REPORT_SAMPLES, Answers, Improved, Step, improve
 from .quant.evaluation import goal_of
 from .quant.float_model import FloatModel
 from .quant.reach import coded_with_data, fewest_in_float, hold_out, width_for_each
@@ -56,6 +56,8 @@ class Report:
         macs, int8_macs, int16_macs: multiply-accumulates of a run, and of these in int8 and int16.
         arena_bytes: memory that a session with one thread needs.
         coding: tensors that are stored entropy-coded, their bytes in the file, and decoded in memory.
+        bounded: layers whose weights keep the bound of `quant.bounded_weights`, and layers that would run faster by it; None where it is
+            not asked for.
         accuracy: per output: cosine and SQNR in dB against the float model on the first samples; empty without samples.
         device: what the profile of `device` says: fit, predicted latency, warnings.
         corrections: what each correction did: ``name``, ``state``, SQNR ``before`` and ``after``, ``remark``.
@@ -74,6 +76,7 @@ class Report:
     int16_macs: int = 0
     arena_bytes: int = 0
     coding: tuple[int, int, int] = (0, 0, 0)
+    bounded: tuple[int, int] | None = None
     accuracy: dict[str, dict[str, float]] = field(default_factory=dict)
     corrections: list[dict[str, Any]] = field(default_factory=list)
     search: dict[str, Any] = field(default_factory=dict)
@@ -93,6 +96,8 @@ class Report:
         ]
         if self.coding[0]:
             lines.append("entropy-coded: {} tensors, {:,} bytes, decoded to {:,} in memory".format(*self.coding))
+        if self.bounded is not None:
+            lines.append("bounded weights: in {} of {} layers that the bound makes faster".format(*self.bounded))
         if self.samples:
             lines.append(f"calibrated on {self.samples} samples")
         for c in self.corrections:
@@ -153,13 +158,16 @@ def _corrected(
         raise ConvertError(
             f"unknown correction {unknown[0]!r}", rule="quant.corrections", where="--corrections", hint=f"Known: {', '.join(CORRECTIONS)}"
         )
-    if not corrections or sum(1 for _ in islice(iter(samples), FEWEST_SAMPLES)) < FEWEST_SAMPLES:
+    judges = scheme.bounded_weights == "auto"
+    if not (corrections or judges) or sum(1 for _ in islice(iter(samples), FEWEST_SAMPLES)) < FEWEST_SAMPLES:
+        if judges and steps is not None:
+            steps.append(Step(BOUNDED_STEP, 0.0, 0.0, False, f"it takes {FEWEST_SAMPLES} samples to judge them"))
         return Improved(graph, graph, [])
     ranges: dict[str, Any] = {"method": method, "percentile": percentile, "threads": threads}
     improved = improve(graph, scheme, samples, corrections=corrections, progress=progress, **ranges)
     if steps is not None:
         steps += improved.steps
-    return improved
+    return improved if corrections else replace(improved, seen=None)  # calibrated then as on the device
 
 
 def _waits(graph: Graph, scheme: Scheme) -> bool:
@@ -228,7 +236,7 @@ def _converted(
         raise ConvertError(
             "full quantisation needs data to calibrate on", rule="calibration.missing", where="--calibration", hint="Or use --quant weight"
         )
-    again = list(samples) if corrections and isinstance(samples, Iterator) else samples
+    again = list(samples) if (corrections or scheme.bounded_weights == "auto") and isinstance(samples, Iterator) else samples
     kept: list[Sample] = []
 
     def progress(items: Iterable[Sample]) -> Iterable[Sample]:
@@ -241,7 +249,7 @@ def _converted(
             yield sample
 
     improved = _corrected(graph, scheme, again, corrections, method, percentile, threads, steps, progress)
-    data, decisions, _ = file_with(improved.graph, scheme)
+    data, decisions, _ = file_with(improved.graph, improved.settle(scheme))
     data, count = calibrated(data, watched(), improved, method=method, percentile=percentile, threads=threads)
     if count == 0:
         raise ConvertError("there are no samples", rule="calibration.empty", where="--calibration")
@@ -269,6 +277,7 @@ def convert(
     activations: str = "int8",
     int16: Sequence[str] = (),
     entropy: str = "off",
+    bounded_weights: str | None = None,
     device: str | None = None,
     corrections: Sequence[str] = CORRECTIONS,
     calibratable: bool = True,
@@ -313,6 +322,9 @@ def convert(
             and read a tensor.
         entropy: which weights the file holds entropy-coded: ``"off"`` none, ``"on"`` those that get smaller, ``"auto"`` those that get
             clearly smaller. Sessions decode them into memory when they start.
+        bounded_weights: which scales `quant.bounded_weights` may raise so that CPUs with AVX2 but without VNNI multiply faster: ``"off"``,
+            ``"on"``, or ``"auto"``: where that costs little on held-out samples. None is ``"auto"`` for a ``device`` with such a CPU, else
+            ``"off"``.
         device: name of a profile in devices/: the model must fit it; its latency is predicted.
         corrections: which of `quant.corrections.CORRECTIONS` to try; each is kept where it helps on held-out samples.
         calibratable: a weights-quantised file can be calibrated later, on the device.
@@ -345,6 +357,7 @@ def convert(
         foreign: dict[str, Any] = {
             "quant": quant, "percentile": percentile, "bits": bits, "group": group, "min_elements": min_elements,
             "min_channels": min_channels, "io": io, "activations": activations, "int16": int16, "entropy": entropy,
+            "bounded_weights": bounded_weights,
             "corrections": corrections, "max_drop": max_drop, "target_sqnr": target_sqnr, "metric": metric, "validation": validation,
             "labels": labels, "evaluate": evaluate, "search": search, "min_int8": min_int8, "best_effort": best_effort, "report": report,
         }  # fmt: skip
@@ -377,6 +390,7 @@ def convert(
         activations=activations,
         int16=tuple(int16),
         entropy=entropy,
+        bounded_weights=bounded_weights or ("auto" if quant == "full" and device is not None and _gains_by_bound(device) else "off"),
         calibratable=weight and calibratable and bits in (8, None) and not group,
     )
     if output is not None and not Path(output).parent.is_dir():
@@ -420,7 +434,7 @@ def convert(
         improved = _corrected(graph, scheme, samples, corrections, steps=steps, **ranges)
         calibrating = samples
         rules = {"min_int8": min_int8 / 100, "best_effort": best_effort, "say": say}
-        data, decisions, count, searched = fewest_in_float(improved, scheme, goal, lambda: calibrating, **rules, **ranges)
+        data, decisions, count, searched = fewest_in_float(improved, improved.settle(scheme), goal, lambda: calibrating, **rules, **ranges)
         kept, answers = [sample for sample, _ in improved.first], improved.first
     else:
         data, decisions, count, kept, answers = _converted(
@@ -442,6 +456,7 @@ def convert(
         int16_macs=_coded_macs(opened, 2),
         arena_bytes=opened.arena_bytes(1),
         coding=_coding(opened),
+        bounded=_bounded(opened),
         warnings=list(graph.metadata.get("warnings", [])),
     )
     give_back()
@@ -468,6 +483,11 @@ def convert(
 def _coding(model: Model) -> tuple[int, int, int]:
     coded = [t for t in model.tensors if t.stored < t.bytes and t.constant]
     return len(coded), sum(t.stored for t in coded), sum(t.bytes for t in coded)
+
+
+def _bounded(model: Model) -> tuple[int, int] | None:
+    layers = model.metadata.get("bounded_weights")
+    return None if layers is None else (layers[0], layers[1])
 
 
 def _check_widths(weight: bool, bits: int | str | None, target_size: int | str | None, *, search: bool) -> None:
@@ -505,6 +525,13 @@ def _refuse_foreign(given: Mapping[str, Any]) -> None:
         if (list(value) != list(default)) if name in ("corrections", "int16") else value != default:
             hint = _INSTEAD.get(name, "Leave it out; `edge8 verify` measures the accuracy of the folder")
             raise ConvertError("it has no meaning on ascend310", rule="flag.target", where=f"--{name.replace('_', '-')}", hint=hint)
+
+
+def _gains_by_bound(device: str) -> bool:
+    """Whether a device's profile names a CPU whose kernels are those of AVX2."""
+    from .devices import load_device
+
+    return any(c.core.features[-1:] == ("avx2",) for c in load_device(device).clusters)
 
 
 def _soc_of(device: str, soc: str | None) -> str:

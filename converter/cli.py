@@ -14,6 +14,7 @@ from edge8.cli import run_command
 from .api import convert
 from .commands import COMMANDS
 from .errors import ConvertError
+from .quant.bounded_weights import CHOICES
 from .quant.configs import parse_arguments
 from .quant.corrections import CORRECTIONS
 from .quant.evaluation import METRICS
@@ -198,6 +199,12 @@ def _add_quantiser(parser: argparse.ArgumentParser) -> None:
         choices=list(ENTROPY),
         help="entropy-code weights: on where they get smaller, auto where clearly so; they are decoded when a session starts (default off)",
     )
+    quant.add_argument(
+        "--bounded-weights",
+        choices=list(CHOICES),
+        help="raise weight scales until sums of bytes fit 16 bits, for speed on AVX2 without VNNI: auto where that costs little accuracy"
+        " (default off; auto with a --device that gains)",
+    )
     quant.add_argument("--group", type=int, default=0, help="inputs that share a weight scale with --quant weight (0 = all of a channel)")
 
 
@@ -270,6 +277,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         activations=arguments.activations,
         int16=arguments.int16,
         entropy=arguments.entropy,
+        bounded_weights=arguments.bounded_weights,
         device=arguments.device,
         max_samples=arguments.samples,
         max_drop=arguments.max_drop,

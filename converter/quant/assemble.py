@@ -14,6 +14,7 @@ from edge8.calibrate import Calibration
 from ..graph import Graph, Node
 from ..memory import give_back
 from ..targets.cpu_lite import write
+from .bounded_weights import bounded_layers
 from .corrections import Improved
 from .observations import BY_RUN, completed
 from .scheme import Decision, Scheme, apply
@@ -32,6 +33,8 @@ def file_with(graph: Graph, scheme: Scheme) -> tuple[bytes, list[Decision], Grap
         quantised.metadata["reasons"] = {d.node: d.reason for d in decisions if d.reason}
     if scheme.mode == "dynamic":
         quantised.metadata["dynamic"] = [d.node for d in decisions if d.domain == "dynamic"]
+    if scheme.bounded_weights == "on":
+        quantised.metadata["bounded_weights"] = list(bounded_layers(quantised))
     data = write(quantised, scheme.entropy)
     give_back()
     return data, decisions, quantised

@@ -24,15 +24,16 @@ from ..graph import DType, Graph, Node
 from ..memory import give_back
 from ..targets.cpu_lite import write
 from .bias_correction import correct_bias, mean_shift
+from .bounded_weights import MOST_LOSS, bounded_codes
 from .equalisation import equalise, find_spaces
 from .float_model import FloatModel, Watcher
 from .observations import Observations
 from .rounding import layer_codes
-from .scheme import CODED, Scheme, apply, decide
+from .scheme import CODED, Scheme, apply, bounds, decide
 from .statistics import ChannelWatcher, InputStatistics, InputWatcher, gather, linear_nodes
 from .weights import BIAS_INPUT, WEIGHTS_INPUT, channel_axis, channel_scales, quantise_node, quantise_weights
 
-__all__ = ["CORRECTIONS", "CORRECTION_SAMPLES", "REPORT_SAMPLES", "Answers", "Improved", "Step", "improve"]
+__all__ = ["BOUNDED_STEP", "CORRECTIONS", "CORRECTION_SAMPLES", "REPORT_SAMPLES", "Answers", "Improved", "Step", "improve"]
 
 Array = np.ndarray[Any, Any]
 Sample = Mapping[str, Array]
@@ -47,6 +48,7 @@ _GATHER_SAMPLES, _ROWS, _CHANNEL_SAMPLES = 32, 8192, 16
 _FEWEST, _WORK = 12, 5e10
 """Equalisation is judged on all `CORRECTION_SAMPLES`, on fewer where they cost more multiply-accumulates than this; where they do, half
 the rows are watched for means."""
+BOUNDED_STEP = "bounded weights"
 ROUNDING_WORTH = 0.5
 """Rounding is tried where weights without any error would raise the outputs' SQNR by so many dB: it is the dearest correction."""
 
@@ -80,6 +82,7 @@ class Improved:
         first: the first few of them with the float model's outputs.
         rejected: by correction that was tried and not kept, ``base`` with its codes, which may suit a file better in which fewer
             activations have int8.
+        bounded: whether ``bounded_weights="auto"`` came out as ``"on"``.
     """
 
     graph: Graph
@@ -89,6 +92,11 @@ class Improved:
     samples: int = 0
     first: Answers = field(default_factory=list)
     rejected: dict[str, Graph] = field(default_factory=dict)
+    bounded: bool = False
+
+    def settle(self, scheme: Scheme) -> Scheme:
+        """The scheme with ``bounded_weights="auto"`` decided."""
+        return replace(scheme, bounded_weights="on" if self.bounded else "off") if scheme.bounded_weights == "auto" else scheme
 
 
 def _held_out(number: int) -> bool:
@@ -184,16 +192,19 @@ def _equalised(graph: Graph, extremes: Mapping[str, Array]) -> tuple[Graph, dict
     return result, divisors
 
 
-def _coded_nodes(graph: Graph, scheme: Scheme) -> set[int]:
-    decisions = decide(graph, scheme)
-    return {id(node) for node, d in zip(graph.nodes, decisions, strict=True) if d.domain in CODED and node.op in WEIGHTS_INPUT}
+def _coded_nodes(graph: Graph, scheme: Scheme) -> dict[int, bool]:
+    """Nodes whose weights become codes, and whether these have to keep the bound."""
+    pairs = [(n, d) for n, d in zip(graph.nodes, decide(graph, scheme), strict=True) if d.domain in CODED and n.op in WEIGHTS_INPUT]
+    return {id(node): bounds(graph, node, scheme, decision) for node, decision in pairs}
 
 
-def _quantise(graph: Graph, node: Node, statistics: InputStatistics, *, rounding: bool) -> None:
+def _quantise(graph: Graph, node: Node, statistics: InputStatistics, *, rounding: bool, bounded: bool) -> None:
     weights = graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].data
     assert weights is not None
     if rounding:
-        codes = layer_codes(graph, node, statistics, search_scale=False)
+        codes = layer_codes(graph, node, statistics, search_scale=False, bounded=bounded)
+    elif bounded:
+        codes = bounded_codes(graph, node)
     else:
         name = node.inputs[BIAS_INPUT] if len(node.inputs) > BIAS_INPUT else ""
         axis = channel_axis(node.op)
@@ -209,7 +220,7 @@ def _with_codes(graph: Graph, scheme: Scheme, inputs: Sequence[InputStatistics],
     chosen = _coded_nodes(result, scheme)
     for node, seen in zip(linear_nodes(result), inputs, strict=True):
         if id(node) in chosen and result.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].dtype is DType.FLOAT32:
-            _quantise(result, node, seen, rounding=rounding)
+            _quantise(result, node, seen, rounding=rounding, bounded=chosen[id(node)])
     result.prune()
     return result
 
@@ -253,7 +264,7 @@ def improve(
 
     Args:
         graph: float; it is left as it is.
-        scheme: of full quantisation.
+        scheme: of full quantisation. ``bounded_weights="auto"`` is decided before rounding is optimised.
         samples: calibration samples, at least four; gone through more than once. A quarter of the first of them is held out.
         corrections: which to try, of `CORRECTIONS`.
         method, percentile: how activation ranges are chosen.
@@ -269,10 +280,16 @@ def improve(
         current, data = _try_equalisation(judge, current, stream, samples, steps)
     current.take(stream)
     base = current.graph
-    best = _judged(judge, base, current, data) if "bias" in corrections or "rounding" in corrections else None
     rejected: dict[str, Graph] = {}
-    for name in ("bias", "rounding"):
-        if name not in corrections or best is None:
+    asked = [BOUNDED_STEP] if scheme.bounded_weights == "auto" else []
+    best = _judged(judge, base, current, data) if asked or "bias" in corrections or "rounding" in corrections else None
+    for name in ("bias", BOUNDED_STEP, "rounding"):
+        if name not in [*corrections, *asked] or best is None:
+            continue
+        if name == BOUNDED_STEP:
+            best = _try_bounded(judge, best, current, steps, bias="bias" in corrections)
+            if judge.scheme.bounded_weights == "on":
+                rejected.clear()
             continue
         inputs = current.inputs.inputs
         if name == "rounding":
@@ -282,14 +299,36 @@ def improve(
                 continue
             calibrating = (s for i, s in enumerate(islice(iter(samples), CORRECTION_SAMPLES)) if not _held_out(i))
             inputs = gather(base, calibrating, most=_GATHER_SAMPLES, rows=_ROWS, model=current.model).inputs
-        other = _judged(judge, _with_codes(base, scheme, inputs, rounding=name == "rounding"), current)
+        other = _judged(judge, _with_codes(base, judge.scheme, inputs, rounding=name == "rounding"), current)
         steps.append(Step(name, best.score, other.score, other.score > best.score))
         if other.score > best.score:
             best = other
         else:
             rejected[name] = other.graph
     current.seen.merge(current.rest)
-    return Improved(best.graph if best else base, base, steps, current.seen, current.count, current.first, rejected)
+    bounded = judge.scheme.bounded_weights == "on"
+    return Improved(best.graph if best else base, base, steps, current.seen, current.count, current.first, rejected, bounded)
+
+
+def _try_bounded(judge: _Judge, plain: _Candidate, current: _Pass, steps: list[Step], *, bias: bool) -> _Candidate:
+    """Settle ``bounded_weights="auto"`` of the judge's scheme: on where that costs little, with biases corrected if ``bias``."""
+    base = current.graph
+    free, bounded = (replace(judge.scheme, bounded_weights=choice) for choice in ("off", "on"))
+    judge.scheme = bounded
+    if not any(_coded_nodes(base, bounded).values()):
+        judge.scheme = free
+        steps.append(Step(BOUNDED_STEP, plain.score, plain.score, False, "no layer would run faster"))
+        return plain
+    other = _judged(judge, base, current)
+    if bias:
+        corrected = _judged(judge, _with_codes(base, bounded, current.inputs.inputs, rounding=False), current)
+        other = max(other, corrected, key=lambda candidate: candidate.score)
+    kept = other.score >= plain.score - MOST_LOSS
+    steps.append(Step(BOUNDED_STEP, plain.score, other.score, kept))
+    if kept:
+        return other
+    judge.scheme = free
+    return plain
 
 
 def _try_equalisation(

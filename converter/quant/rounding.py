@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Graph, Node
+from .bounded_weights import bounded_scales, keep_bound
 from .matrices import from_matrix, per_channel, to_matrix
 from .statistics import InputStatistics
 from .weights import WEIGHTS_INPUT, Codes, channel_axis, channel_scales, code_limit
@@ -102,7 +103,9 @@ def _search_scale(node: Node, weights: Array, scale: Array, statistics: InputSta
     return np.asarray(chosen.reshape(-1))
 
 
-def layer_codes(graph: Graph, node: Node, statistics: InputStatistics, *, bits: int = 8, search_scale: bool = True) -> Codes:
+def layer_codes(
+    graph: Graph, node: Node, statistics: InputStatistics, *, bits: int = 8, search_scale: bool = True, bounded: bool = False
+) -> Codes:
     """Optimised codes of a node's float weights, for `weights.quantise_node`.
 
     Args:
@@ -111,6 +114,7 @@ def layer_codes(graph: Graph, node: Node, statistics: InputStatistics, *, bits: 
         statistics: of its inputs, with moments.
         bits: 2 to 16.
         search_scale: try clipped scales too.
+        bounded: keep the bound of bounded_weights.py, with 8 bits.
     """
     tensor = graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]]
     assert tensor.data is not None
@@ -123,6 +127,8 @@ def layer_codes(graph: Graph, node: Node, statistics: InputStatistics, *, bits: 
         floor = channel_scales(np.zeros_like(weights), axis=channel_axis(node.op), bits=bits, bias=bias)
         searched = _search_scale(node, weights, scale, statistics, limit).astype(np.float32)
         scale = np.where(floor < 1, np.maximum(searched, floor), searched).astype(np.float32)
+    if bounded:
+        scale = bounded_scales(weights, scale)
     matrix = to_matrix(node, weights)
     rows = per_channel(node, scale, weights.shape)
     codes = np.clip(np.rint(matrix / rows[:, :, None]), -limit, limit)
@@ -130,4 +136,5 @@ def layer_codes(graph: Graph, node: Node, statistics: InputStatistics, *, bits: 
         part = slice(begin, begin + products.shape[1])
         codes[:, :, part] = best_codes(matrix[:, :, part], rows, statistics.covariance(block), limit)
     dtype = np.int8 if bits <= 8 else np.int16
-    return Codes(from_matrix(node, codes, weights.shape).astype(dtype), scale)
+    chosen = Codes(from_matrix(node, codes, weights.shape).astype(dtype), scale)
+    return keep_bound(chosen, weights) if bounded else chosen

@@ -20,10 +20,11 @@ from ..linear import DEPTH_LIMIT
 from ..ops import operators
 from ..ops.base import Quantisation, Scales
 from .borders import CODE_TYPES, insert_borders
+from .bounded_weights import CHOICES, bounded_codes, profits
 from .sharing import share_scales
 from .weights import NO_GROUPS, TABLE_INPUT, WEIGHTS_INPUT, Codes, quantise_node, quantise_table
 
-__all__ = ["ACTIVATIONS", "CODED", "ENTROPY", "MODES", "Decision", "Scheme", "apply", "decide", "matches"]
+__all__ = ["ACTIVATIONS", "CODED", "ENTROPY", "MODES", "Decision", "Scheme", "apply", "bounds", "decide", "matches"]
 
 MODES = ("full", "weight", "dynamic", "float")
 ACTIVATIONS = ("int8", "int16")
@@ -56,6 +57,7 @@ class Scheme:
             write and read this tensor of the float graph. Nodes without an int16 form keep int8.
         wide: reason by the name of a node's first output: these nodes take int16 too, where they have an int16 form.
         entropy: of `ENTROPY`: which weights the file holds entropy-coded.
+        bounded_weights: of `bounded_weights.CHOICES`; ``"auto"`` is decided by `corrections.improve`, and ``"off"`` until then.
     """
 
     mode: str = "full"
@@ -73,6 +75,7 @@ class Scheme:
     int16: tuple[str, ...] = ()
     wide: dict[str, str] = field(default_factory=dict)
     entropy: str = "off"
+    bounded_weights: str = "off"
 
     def __post_init__(self) -> None:
         """Refuse unknown words and numbers out of range."""
@@ -87,6 +90,20 @@ class Scheme:
         if self.entropy not in ENTROPY:
             raise ConvertError(
                 f"unknown choice {self.entropy!r}", rule="quant.entropy", where="--entropy", hint=f"Known: {', '.join(ENTROPY)}"
+            )
+        if self.bounded_weights not in CHOICES:
+            raise ConvertError(
+                f"unknown choice {self.bounded_weights!r}",
+                rule="quant.bounded",
+                where="--bounded-weights",
+                hint=f"Known: {', '.join(CHOICES)}",
+            )
+        if self.bounded_weights != "off" and self.mode != "full":
+            raise ConvertError(
+                f"bounded weights belong to full quantisation, not {self.mode}",
+                rule="quant.bounded",
+                where="--bounded-weights",
+                hint="Use --quant full",
             )
         if self.mode == "float" and self.entropy != "off":
             raise ConvertError("a float model has no codes", rule="quant.entropy", where="--entropy", hint="Leave it out")
@@ -391,6 +408,11 @@ def _take_codes(graph: Graph, node: Node, as_float: bool) -> None:
         quantise_node(graph, node, codes=Codes(weights.data, weights.scale))
 
 
+def bounds(graph: Graph, node: Node, scheme: Scheme, decision: Decision) -> bool:
+    """Whether the weights of a node have to keep the bound of bounded_weights.py."""
+    return scheme.bounded_weights == "on" and decision.domain == "int8" and profits(graph, node)
+
+
 def apply(graph: Graph, scheme: Scheme) -> list[Decision]:
     """Quantise a float graph in place: weights to codes, activation types, borders, shared scales.
 
@@ -424,7 +446,8 @@ def apply(graph: Graph, scheme: Scheme) -> list[Decision]:
         if graph.tensors[node.inputs[WEIGHTS_INPUT[node.op]]].dtype is DType.FLOAT32:
             bits = scheme.node_bits.get(node.outputs[0], scheme.bits)
             method = scheme.weights_method if scheme.weights_method != "auto" else "mse" if bits < 8 else "max"
-            quantise_node(graph, node, bits=bits, group=scheme.group, method=method)
+            codes = bounded_codes(graph, node) if bounds(graph, node, scheme, decision) else None
+            quantise_node(graph, node, bits=bits, group=scheme.group, method=method, codes=codes)
         if decision.domain == "dynamic":
             node.params["dynamic"] = True
     if any(types):

@@ -12,6 +12,7 @@ from ..errors import ConvertError
 from ..graph import DType, Graph, Node, Tensor
 
 __all__ = [
+    "LARGEST_SCALE",
     "NO_GROUPS",
     "TABLE_INPUT",
     "WEIGHTS_INPUT",
@@ -45,7 +46,7 @@ NO_GROUPS = {
 # The runtime refuses scales outside 2^-40 .. 2^40 (tensor.c). A channel's scale is also kept above |bias| * 2^-18: its bias
 # is an int32 in units of input scale * weight scale, and input scales of 2^-12 and more then leave it below 2^30.
 _SMALLEST_SCALE = 2.0**-39
-_LARGEST_SCALE = 2.0**39
+LARGEST_SCALE = 2.0**39
 _BIAS_FLOOR = 2.0**-18
 _BLOCK = 1 << 15
 
@@ -139,7 +140,7 @@ def _sound(scales: Array, bias: Array | None) -> Array:
     if bias is not None:
         scales = np.maximum(scales, np.abs(np.asarray(bias, np.float64)) * _BIAS_FLOOR)
     scales[scales == 0] = 1.0
-    return np.asarray(np.clip(scales, _SMALLEST_SCALE, _LARGEST_SCALE), np.float32)
+    return np.asarray(np.clip(scales, _SMALLEST_SCALE, LARGEST_SCALE), np.float32)
 
 
 def quantise_weights(weights: Array, scale: Array, *, axis: int, bits: int = 8, group: int = 0) -> Codes:

@@ -40,6 +40,8 @@ def describe(model: Model) -> str:
         f"{len(ops)} operators, {model.macs:,} MACs, {state}",
         f"arena: {model.arena_bytes(1):,} bytes with one thread, {model.activation_bytes:,} of them activations{decoded}",
     ]
+    if bounded := model.metadata.get("bounded_weights"):
+        head.append("bounded weights: in {} of {} layers that the bound makes faster".format(*bounded))
     for label, side in (("input", model.inputs), ("output", model.outputs)):
         free = " (batch free in the ONNX model)" if model.dynamic_batch else ""
         head += [f"{label} {t.name}: {_type(t)}{free}" for t in side]

@@ -20,6 +20,7 @@ import numpy as np
 
 import edge8
 from edge8.converter.api import convert_graph, load_graph, outputs_of
+from edge8.converter.quant.bounded_weights import CHOICES
 from edge8.converter.quant.corrections import CORRECTIONS
 from edge8.converter.quant.scheme import Scheme
 
@@ -146,6 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*")
     parser.add_argument("--methods", default="minmax,percentile,auto")
+    parser.add_argument("--bounded-weights", default="off", choices=list(CHOICES))
     parser.add_argument("--rivals", default="MinMax,Percentile")
     arguments = parser.parse_args()
     for task in tasks(arguments.networks):
@@ -157,7 +159,8 @@ def main() -> None:
         for method in filter(None, arguments.methods.split(",")):
             start = time.perf_counter()
             corrections = CORRECTIONS if method == "auto" else ()
-            data = convert_graph(graph, Scheme(), task.calibration, method=method, threads=2, corrections=corrections)[0]
+            scheme = Scheme(bounded_weights=arguments.bounded_weights)
+            data = convert_graph(graph, scheme, task.calibration, method=method, threads=2, corrections=corrections)[0]
             name = f"edge8 int8 {method}{', corrected' if corrections else ''}"
             print(scores(name, run_edge8(data, task.test), reference, task.labels), f" {time.perf_counter() - start:.1f} s")
         with tempfile.TemporaryDirectory() as folder:

@@ -550,7 +550,8 @@ static void rows_task(void *argument, uint32_t index)
 }
 
 /* Bounds of the weights, which some level's kernel derives once for all rows. Worth it for many rows with much work each that lie
- * in one piece, or have many outputs: to gather a window's taps for few costs what the faster sums win. */
+ * in one piece, or have many outputs: to gather a window's taps for few costs what the faster sums win. `profits` of
+ * converter/quant/bounded_weights.py says the same. */
 static bool wants_limits(const struct linear_rows *job)
 {
     const struct linear *l = job->l;
