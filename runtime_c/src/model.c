@@ -179,17 +179,22 @@ static e8_status find_calibration(struct model *m, e8_diag *diag)
     return E8_OK;
 }
 
-/* Decoded weights lie one after the other, each from a multiple of 64. */
-static bool place_decoded(struct model *m, const struct tensor *t)
+/* Decoded weights lie one after the other, each from a multiple of 64. Tensors may share coded bytes, and a walk through their segments
+ * takes at most a step per decoded byte: the limit on the arena, which is looked at first, bounds all walks together. */
+static e8_status place_decoded(struct model *m, const struct tensor *t, const e8_limits *limits, const char **rule)
 {
     struct entropy e = {.data = t->coded, .bits = t->bits, .bytes = t->data.count};
-    if (t->offset != m->decoded_bytes || !entropy_is_sound(&e)) return false;
-    m->decoded_bytes = size_add(m->decoded_bytes, size_align(e.bytes, 64));
+    uint64_t end = size_add(m->decoded_bytes, size_align(e.bytes, 64));
+    *rule = "limit.arena";
+    if (end > limits->arena) return E8_ERR_LIMIT;
+    *rule = "tensor.entropy";
+    if (t->offset != m->decoded_bytes || !entropy_is_sound(&e)) return E8_ERR_FORMAT;
+    m->decoded_bytes = end;
     m->scratch_shared = ENTROPY_SLOTS * sizeof(uint32_t);
-    return true;
+    return E8_OK;
 }
 
-static e8_status verify_tensors(struct model *m, e8_diag *diag)
+static e8_status verify_tensors(struct model *m, const e8_limits *limits, e8_diag *diag)
 {
     struct tensor t;
     const char *rule;
@@ -197,7 +202,8 @@ static e8_status verify_tensors(struct model *m, e8_diag *diag)
         if (!tensor_is_sound(m, i, &rule)) return fail(diag, E8_ERR_FORMAT, rule, E8_ABSENT, i);
         tensor_decode(m, i, &t);
         if (t.coded.count && !E8_HAS_ENTROPY) return fail(diag, E8_ERR_UNSUPPORTED, "tensor.entropy", E8_ABSENT, i);
-        if (t.coded.count && !place_decoded(m, &t)) return fail(diag, E8_ERR_FORMAT, "tensor.entropy", E8_ABSENT, i);
+        e8_status status = t.coded.count ? place_decoded(m, &t, limits, &rule) : E8_OK;
+        if (status != E8_OK) return fail(diag, status, rule, E8_ABSENT, i);
     }
     return E8_OK;
 }
@@ -251,6 +257,12 @@ static e8_status verify_op(struct model *m, uint32_t index, const e8_limits *lim
     return E8_OK;
 }
 
+/* Bytes that a session takes beyond the least, to keep what operators derive. */
+static uint64_t kept_bytes(const struct model *m)
+{
+    return size_add(model_places_bytes(m), m->kept);
+}
+
 e8_status e8_model_open(e8_model *model, const void *file, size_t size, const e8_limits *limits, e8_diag *diag)
 {
     e8_limits usual = e8_default_limits();
@@ -264,9 +276,11 @@ e8_status e8_model_open(e8_model *model, const void *file, size_t size, const e8
     TRY(verify_header(file, size, diag));
     TRY(verify_structure(&m, limits, diag));
     TRY(find_calibration(&m, diag));
-    TRY(verify_tensors(&m, diag));
+    TRY(verify_tensors(&m, limits, diag));
     if (size_add(m.activation_bytes, m.decoded_bytes) > limits->arena) FAIL(E8_ERR_LIMIT, "limit.arena");
     for (uint32_t i = 0; i < m.ops.count; i++) TRY(verify_op(&m, i, limits, diag));
+    /* Where there is no room for it, sessions keep nothing: the results are the same. */
+    if (kept_bytes(&m) > limits->arena || size_add(least_bytes(&m, 1), kept_bytes(&m)) > SIZE_MAX / 2) m.kept = 0;
     if (!plan_is_sound(&m, &rule, &op, &tensor)) return fail(diag, E8_ERR_FORMAT, rule, op, tensor);
     memset(model, 0, sizeof *model);
     memcpy(model, &m, sizeof m);
@@ -423,7 +437,7 @@ static size_t addressable_bytes(uint64_t total)
 size_t e8_model_arena(const e8_model *model, uint32_t threads)
 {
     const struct model *m = model_of(model);
-    return addressable_bytes(size_add(least_bytes(m, threads ? threads : 1), size_add(model_places_bytes(m), m->kept)));
+    return addressable_bytes(size_add(least_bytes(m, threads ? threads : 1), kept_bytes(m)));
 }
 
 size_t e8_model_arena_least(const e8_model *model, uint32_t threads)

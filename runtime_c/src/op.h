@@ -46,7 +46,7 @@ struct tensor {
     float scale;        /* per tensor: the only or first scale; 0 = not quantised */
     bool constant;
     uint64_t elements;    /* product of dims */
-    uint64_t bytes;       /* elements * width for activations and plain constants; stored bytes for packed weights */
+    uint64_t bytes;       /* elements * width of the type; what a constant stores, or decodes to, is data.count */
     uint64_t offset;      /* place among the arena's activations, or decoded weights */
     uint32_t first, last; /* activations: life */
     uint32_t bits, group; /* weights: width of a code (the type's own when the file says 0), inputs per scale */
