@@ -11,7 +11,9 @@
  *   - Any bytes may be handed to e8_model_open. It either returns an error and says which rule was broken, or the model is
  *     safe to run: no access outside the file, the arena and the caller's buffers, no division by zero, no recursion, and
  *     no more than e8_limits allows of work and memory.
- *   - The same model and input give the same output bytes on every CPU, at every CPU level and for every thread count.
+ *   - The same model and input give the same output bytes on every CPU, at every CPU level and for every thread count,
+ *     but for the bits of NaNs. That holds for files whose int8 weights lie in [-127, 127] and whose weight sums are right, as in
+ *     every file of the converter and of calibration. Others are as safe, but other CPUs may give other numbers.
  *   - e8_model_open does not copy weights; a memory-mapped file is used in place. Weights that the file holds entropy-coded are
  *     decoded by e8_session_init, into the arena.
  *
@@ -80,7 +82,7 @@ typedef struct e8_session {
 /* What a model may demand. A model beyond a limit is refused with E8_ERR_LIMIT when it is opened. */
 typedef struct e8_limits {
     uint64_t macs;    /* multiply-accumulates (or element operations) of one run */
-    uint64_t arena;   /* bytes for activations */
+    uint64_t arena;   /* bytes for activations and decoded weights together; of scratch alike, and of what sessions keep */
     uint32_t ops;     /* operators */
     uint32_t tensors; /* tensors */
 } e8_limits;
@@ -136,7 +138,7 @@ E8_API const char *e8_status_text(e8_status status);
 
 /* Instruction sets: the bits that this CPU has, before the mask. x86: 1 SSE4.1, 2 AVX2 and FMA, 4 AVX-512 (F, BW, VL, DQ),
  * 8 AVX-512 VNNI. ARM: 256 NEON, 512 dot product, 1024 int8 matrix multiply, 2048 VFPv4
- * (32-bit ARM), 4096 a core that reorders instructions (64-bit ARM). */
+ * (32-bit ARM), 4096 a core not known to run instructions in order (64-bit ARM). */
 E8_API uint32_t e8_cpu_features(void);
 
 /* Sessions opened later use only features that are also in mask. Results do not change, only speed. All bits at start. */
@@ -150,7 +152,8 @@ E8_API e8_limits e8_default_limits(void);
 
 /* Verify `size` bytes at `file` and open them as a model. `file` must be 64-byte aligned (a mapped file is) and must stay
  * unchanged while the model is used. `limits` NULL means e8_default_limits(); `diag` may be NULL and is written on error.
- * Takes time proportional to the file's size, most of it the CRC. */
+ * The CRC takes time proportional to the file's size, usually most of the time. What several tensors share in the file is checked for
+ * each of them; for entropy-coded weights that is bounded by e8_limits.arena. */
 E8_API e8_status e8_model_open(e8_model *model, const void *file, size_t size, const e8_limits *limits, e8_diag *diag);
 
 /* Number of inputs or outputs, of all tensors and of operators. */

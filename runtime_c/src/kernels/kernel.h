@@ -17,8 +17,8 @@
  * a[t * a_stride + i]. A plain matrix has one tap; a convolution has one per kernel position, with padded positions pointing
  * to a buffer of zero points. An int8 `segment` is a multiple of 4 unless taps == 1. Exactly `segment` elements may be read.
  *
- * Integer sums are modulo 2^32: the operators' checks exclude overflow for every well-formed model, and a wrong weight_sum in a
- * malformed one must stay harmless. */
+ * Integer sums are modulo 2^32: the operators' checks exclude overflow for every well-formed model. Models are not checked for a
+ * weight of -128 or a wrong weight_sum: with these a variant may give other bytes than the reference, and must stay harmless. */
 #ifndef E8_KERNEL_H
 #define E8_KERNEL_H
 
@@ -37,7 +37,7 @@
 #define E8_GEMM_ROWS 16
 #endif
 
-/* A number of rows of which the matrix kernels of most levels do multiples fastest; a divisor of E8_GEMM_ROWS. */
+/* A number of rows of which the matrix kernels of most levels do multiples fastest. */
 #if defined(__aarch64__)
 #define E8_GEMM_TILE 6
 #elif defined(__x86_64__)
@@ -97,7 +97,7 @@ struct e8_gemm_s8s32 {
     int32_t *out;
     size_t out_stride;
     void *scratch;
-    int weights; /* w holds weights, which are above -128; speed only */
+    int weights; /* w holds weights, -127 to 127, which is faster; otherwise -128 is right too */
 };
 
 /* Scratch of the int8 matrix kernels. On x86-64: rows copied together (48, or as many fours of rows as fit 128 kB, at least one)

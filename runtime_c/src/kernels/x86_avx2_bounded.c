@@ -263,13 +263,13 @@ AVX2 void e8_avx2_bounded_rows(const struct e8_bounded *t)
         run_rows(t, 1);
 }
 
-/* Sums of positive and of negative weights in each int16 of 8 channels. */
+/* Sums of positive and of negative weights in each int16 of 8 channels; -128 counts as the unsigned byte 128. */
 AVX2_INLINE void split_sums(__m256i out[2], const int8_t *w)
 {
     const __m256i zero = _mm256_setzero_si256(), ones = _mm256_set1_epi8(1);
     __m256i v = load_weights(w);
     out[0] = _mm256_maddubs_epi16(_mm256_max_epi8(v, zero), ones);
-    out[1] = _mm256_maddubs_epi16(_mm256_max_epi8(_mm256_sub_epi8(zero, v), zero), ones);
+    out[1] = _mm256_maddubs_epi16(_mm256_sub_epi8(zero, _mm256_min_epi8(v, zero)), ones);
 }
 
 /* The largest x for which 16 sums of weights fit, from the vector of sums. */

@@ -4,7 +4,7 @@
  *     y = clamp(bias + A^T [ sum over channels of (G g G^T) * (B^T d B) ] A + residual, act_min, act_max)
  * The bias starts the sum of point (1, 1), which reaches all four outputs with the factor 1. Coded weights are decoded to
  * code * scale first. Whether a layer takes this form depends on its shape alone, so the numbers are the same everywhere.
- * An infinite input makes NaN of all outputs of its tiles. */
+ * An infinite input, or sums that overflow, can make NaN of outputs of its tiles where a direct convolution gives an infinity. */
 #ifndef E8_WINOGRAD_H
 #define E8_WINOGRAD_H
 
