@@ -25,6 +25,15 @@ struct arm_tile {
     const float *residual_multiplier;
     int8_t residual_zero;
 };
+#if UINTPTR_MAX > 0xFFFFFFFFu
+_Static_assert(offsetof(struct arm_tile, a) == 0 && offsetof(struct arm_tile, stride_bytes) == 8, "assembly reads these");
+_Static_assert(offsetof(struct arm_tile, taps) == 16 && offsetof(struct arm_tile, bytes) == 24, "assembly reads these");
+_Static_assert(offsetof(struct arm_tile, w) == 32 && offsetof(struct arm_tile, init) == 40, "assembly reads these");
+_Static_assert(offsetof(struct arm_tile, out) == 48 && offsetof(struct arm_tile, out_stride) == 56, "assembly reads these");
+_Static_assert(offsetof(struct arm_tile, multiplier) == 64 && offsetof(struct arm_tile, rule) == 72, "assembly reads these");
+_Static_assert(offsetof(struct arm_tile, residual) == 80 && offsetof(struct arm_tile, residual_stride) == 88, "assembly reads these");
+_Static_assert(offsetof(struct arm_tile, residual_multiplier) == 96 && offsetof(struct arm_tile, residual_zero) == 104, "assembly reads these");
+#endif
 
 // clang-format off
 #define CODES_EACH(op, a, b, c, d) \

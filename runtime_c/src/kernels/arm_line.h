@@ -28,6 +28,14 @@ struct line16 {
     const void *w;       /* the kernel's columns as the level holds them */
     size_t count, left, right;
 };
+#if UINTPTR_MAX > 0xFFFFFFFFu
+_Static_assert(offsetof(struct line16, row) == 0 && offsetof(struct line16, step) == 24, "assembly reads these");
+_Static_assert(offsetof(struct line16, out) == 48 && offsetof(struct line16, out_step) == 56, "assembly reads these");
+_Static_assert(offsetof(struct line16, init) == 64 && offsetof(struct line16, multiplier) == 72, "assembly reads these");
+_Static_assert(offsetof(struct line16, rule) == 80 && offsetof(struct line16, zeros) == 88, "assembly reads these");
+_Static_assert(offsetof(struct line16, w) == 96 && offsetof(struct line16, count) == 104, "assembly reads these");
+_Static_assert(offsetof(struct line16, left) == 112 && offsetof(struct line16, right) == 120, "assembly reads these");
+#endif
 
 // clang-format off
 #define LINE_LOAD(a, b, c) "ld1 {v" #a ".16b}, [x0], x3\n\t" "ld1 {v" #b ".16b}, [x1], x4\n\t" "ld1 {v" #c ".16b}, [x2], x5\n\t"

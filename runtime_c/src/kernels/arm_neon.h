@@ -66,16 +66,6 @@ E8_INLINE int8x16_t load_part(const int8_t *p, size_t width)
     return vld1q_s8(bytes);
 }
 
-#if defined(__aarch64__)
-/* 16 bytes at *p, which then moves on by `step`: one instruction, which compilers do not find. */
-E8_INLINE int8x16_t load_and_step(const int8_t **p, size_t step)
-{
-    int8x16_t value;
-    __asm__("ld1 {%0.16b}, [%1], %2" : "=w"(value), "+r"(*p) : "r"(step), "m"(*(const int8_t(*)[16]) * p));
-    return value;
-}
-#endif
-
 /* The first `width` (1 to 16) of 16 bytes. */
 E8_INLINE void store_part(int8_t *p, int8x16_t value, size_t width)
 {
@@ -136,6 +126,10 @@ struct rule {
     float32x4_t lowest, highest;
     int32x4_t zero;
 };
+#if defined(__aarch64__)
+_Static_assert(offsetof(struct rule, zero16) == 0 && offsetof(struct rule, low8) == 16, "assembly reads these");
+_Static_assert(offsetof(struct rule, high8) == 32 && offsetof(struct rule, whole) == 48, "assembly reads these");
+#endif
 
 E8_INLINE struct rule rule_of(int32_t zero_point, int32_t low, int32_t high)
 {

@@ -76,7 +76,7 @@ E8_INLINE struct arm_tile product_tile(const struct product *p, size_t n, const 
     tile.multiplier = p->q->multiplier + n;
     tile.rule = &p->rule;
     tile.residual_stride = p->codes->residual_stride;
-    tile.residual_multiplier = p->q->residual_multiplier + n;
+    if (p->codes->residual) tile.residual_multiplier = p->q->residual_multiplier + n;
     tile.residual_zero = (int8_t)p->q->residual_zero;
     return tile;
 }

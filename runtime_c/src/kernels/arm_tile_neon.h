@@ -9,10 +9,15 @@
 
 #include "arm_codes.h"
 
-/* Two rows by 16 channels. Weights are within [-127, 127]. Sums stay as pairs: lanes [c: k01, c: k23, c+1: k01, c+1: k23] for channels c =
- * 2p. v16..v23  row 0, p = 0..7        v24..v31  row 1 v0..v7    int16 products: pairs p and p + 1 of channels for both rows v8..v11
- * weights of one half: first four inputs in v8 and v9, next four in v10 and v11 v12, v13  words of row 0         v14, v15  words of row 1
- */
+/* Two rows by 16 channels. Weights are within [-127, 127]. Sums stay as pairs: lanes [c: k01, c: k23, c+1: k01, c+1: k23] for channels
+ * c = 2p.
+ *
+ *     v16..v23    sums of row 0, p = 0..7
+ *     v24..v31    sums of row 1
+ *     v0..v7      int16 products: pairs p and p + 1 of channels, for both rows
+ *     v8..v11     weights of half of the channels: first four inputs in v8 and v9, next four in v10 and v11
+ *     v12, v13    words of row 0
+ *     v14, v15    words of row 1 */
 // clang-format off
 /* Half of the channels by 8 codes of both rows, in three steps of 8 instructions, so that none waits for another: products of the
  * first 4 codes, products of the next 4 on top, both into the sums. The weights of the next half are loaded as soon as their
