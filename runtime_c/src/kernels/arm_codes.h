@@ -32,7 +32,8 @@ _Static_assert(offsetof(struct arm_tile, w) == 32 && offsetof(struct arm_tile, i
 _Static_assert(offsetof(struct arm_tile, out) == 48 && offsetof(struct arm_tile, out_stride) == 56, "assembly reads these");
 _Static_assert(offsetof(struct arm_tile, multiplier) == 64 && offsetof(struct arm_tile, rule) == 72, "assembly reads these");
 _Static_assert(offsetof(struct arm_tile, residual) == 80 && offsetof(struct arm_tile, residual_stride) == 88, "assembly reads these");
-_Static_assert(offsetof(struct arm_tile, residual_multiplier) == 96 && offsetof(struct arm_tile, residual_zero) == 104, "assembly reads these");
+_Static_assert(offsetof(struct arm_tile, residual_multiplier) == 96 && offsetof(struct arm_tile, residual_zero) == 104,
+               "assembly reads these");
 #endif
 
 // clang-format off
