@@ -33,7 +33,8 @@ def test_demo_beside_onnxruntime(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert record["versions"]["onnxruntime"] != "absent"
     (race,) = record["races"]
     rows = {row["contestant"]: row for row in race["results"]}
-    assert set(rows) == {"edge8 int8", "edge8 fp32", "onnxruntime int8", "onnxruntime s8s8", "onnxruntime fp32", "tract fp32"}
+    own, ort = {f"edge8 {form}" for form in ("int8", "bounded", "fp32")}, {f"onnxruntime {form}" for form in ("int8", "s8s8", "fp32")}
+    assert set(rows) == own | ort | {"tract fp32"}
     for name, row in rows.items():
         if row["reason"] is not None:
             assert name == "tract fp32", row["reason"]
@@ -80,6 +81,8 @@ def test_every_contestant_says_what_it_needs() -> None:
 def race(name: str, own: float, rival: float) -> dict[str, object]:
     row = {"reason": None, "int8": True, "load_ms": 1.0, "first_ms": 2.0, "memory_bytes": 1, "file_bytes": 1, "cosine": None}
     rows = [{**row, "contestant": c, "median_ms": ms, "p25_ms": ms, "best_ms": ms} for c, ms in (("edge8 int8", own), ("ncnn int8", rival))]
+    if name == "a":
+        rows.append({**row, "contestant": "edge8 bounded", "median_ms": 1.6, "p25_ms": 1.6, "best_ms": 1.6})
     return {"network": name, "threads": 1, "macs": 10, "results": [*rows, {**row, "contestant": "mnn int8", "reason": "a | b"}]}
 
 
@@ -89,8 +92,8 @@ def test_tables() -> None:
     assert ratios(races, False) == []
     assert math.isclose(geometric_mean([0.5, 8.0]), 2.0)
     text = markdown(Record({"processor": "p", "cores": 1, "edge8_level": "avx2"}, {}, {}, races))
-    assert "| a | 1e-05 | 2 | 1 ncnn | 0.50 | - | - | - | - |" in text
-    assert "| geometric mean | | | | 2.00 | | | 1.00 | |" in text
+    assert "| a | 1e-05 | 2 | 1 ncnn | 0.50 | - | - | - | - | 1.6 | 0.62 |" in text
+    assert "| geometric mean | | | | 2.00 | | | 1.00 | | | 0.62 |" in text
     assert "| mnn int8 | a / b |" in text
 
 
