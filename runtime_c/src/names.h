@@ -74,5 +74,8 @@
 #define window_edge_pixels e8_i_window_edge_pixels
 #define window_lines e8_i_window_lines
 #define window_pointers e8_i_window_pointers
+#define winograd_fits e8_i_winograd_fits
+#define winograd_run e8_i_winograd_run
+#define winograd_thread_bytes e8_i_winograd_thread_bytes
 
 #endif
