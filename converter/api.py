@@ -531,7 +531,8 @@ def _gains_by_bound(device: str) -> bool:
     """Whether a device's profile names a CPU whose kernels are those of AVX2."""
     from .devices import load_device
 
-    return any(c.core.features[-1:] == ("avx2",) for c in load_device(device).clusters)
+    cores = [c.core.features for c in load_device(device).clusters]
+    return any("avx2" in features and "avx512vnni" not in features for features in cores)
 
 
 def _soc_of(device: str, soc: str | None) -> str:

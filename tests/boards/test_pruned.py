@@ -21,7 +21,11 @@ from tests.boards.emulated import ROOT, bare_library, need
 from tests.boards.test_bare_metal import GOLDEN, run_suite
 
 # Files of ops/ that are not named after an operator, and the operators that they serve.
-SHARED = {"linear": {"Conv2D", "DepthwiseConv2D", "FullyConnected"}, "binary_int8": {"Binary"}}
+SHARED = {
+    "linear": {"Conv2D", "DepthwiseConv2D", "FullyConnected"},
+    "winograd": {"Conv2D"},
+    "binary_int8": {"Binary"},
+}
 
 
 @pytest.mark.parametrize("form", ["full", "float", "int16"])
