@@ -250,6 +250,8 @@ def _converted(
 
     improved = _corrected(graph, scheme, again, corrections, method, percentile, threads, steps, progress)
     data, decisions, _ = file_with(improved.graph, improved.settle(scheme))
+    if Model(data).calibrated:  # all codes have scales that their operators fix, as those of Softmax
+        return data, decisions, 0, [], []
     data, count = calibrated(data, watched(), improved, method=method, percentile=percentile, threads=threads)
     if count == 0:
         raise ConvertError("there are no samples", rule="calibration.empty", where="--calibration")
