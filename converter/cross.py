@@ -37,6 +37,8 @@ __all__ = [
 
 # The flags of runtime_c/CMakeLists.txt. Float arithmetic must be the same everywhere: no contraction, and on s390x no evaluation in
 # double (gcc's default in ISO C mode). Nothing throws, so nothing needs unwind tables.
+# What runs once per model or operator and leaves the loops to kernels.
+_ONCE = {"model.c", "plan.c", "flat.c", "winograd.c"}
 _COMMON = [
     "-std=c11",
     "-g0",
@@ -146,7 +148,7 @@ def _sources(compiler: Compiler, needs: Needs | None, calibration: bool) -> list
 def _file_flags(compiler: Compiler, path: Path) -> list[str]:
     # On AArch64 every kernel that matters has a variant beside the reference.
     hot = path.parent.name == "kernels" and not (compiler.machine == "aarch64" and path.name.startswith("reference"))
-    flags = ["-O2" if hot else "-Os"] if compiler.bare else ["-O3" if hot else "-O2", "-fPIC"]
+    flags = ["-O2" if hot else "-Os"] if compiler.bare else ["-O3" if hot else "-Os" if path.name in _ONCE else "-O2", "-fPIC"]
     if compiler.machine == "armv7l":
         for prefix, (fpu, feature) in _ARMV7_FILES.items():
             if path.name.startswith(prefix):
