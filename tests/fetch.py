@@ -19,6 +19,7 @@ import dataclasses
 import fcntl
 import fnmatch
 import hashlib
+import importlib.util
 import io
 import os
 import shutil
@@ -30,6 +31,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import IO
 
 CLIENT_SECONDS = 240
@@ -182,6 +184,16 @@ NETWORKS: dict[str, Network] = {
 def cache_folder() -> Path:
     """``$EDGE8_CACHE``, or ``~/.cache/edge8``."""
     return Path(os.environ.get("EDGE8_CACHE") or Path.home() / ".cache" / "edge8")
+
+
+def bench_networks() -> ModuleType:
+    """The module runtime_c/bench/networks.py, which builds networks of known shapes with random weights."""
+    spec = importlib.util.spec_from_file_location("bench_networks", Path(__file__).parents[1] / "runtime_c" / "bench" / "networks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def shared_models() -> Path | None:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import edge8
+from edge8.converter.api import convert_graph
 from edge8.converter.graph import Graph, Node, Tensor
+from edge8.converter.quant.scheme import Scheme
 from edge8.converter.targets.cpu_lite import write
 
 
@@ -142,6 +144,25 @@ def test_operators_with_weights_keep_what_they_derive() -> None:
     channels = sum(math.prod(t.shape) for t in model.tensors if t.constant and t.dtype == np.int32)
     kept = model.arena_bytes(1) - model.arena_bytes(1, least=True)
     assert 12 * channels <= kept <= 12 * channels + 4096 * len(model.ops)
+
+
+def test_what_is_kept_beyond_the_limit_is_derived_in_each_run() -> None:
+    random = np.random.default_rng(0)
+    graph = Graph(inputs=["x"], outputs=["t24"])
+    graph.add(Tensor("x", (1, 16)))
+    source, width = "x", 16
+    for i in range(24):
+        weights = random.standard_normal((528 - width, width)).astype(np.float32)
+        graph.add(Tensor(f"w{i}", weights.shape, data=weights / math.sqrt(width)))
+        graph.add(Tensor(f"t{i + 1}", (1, len(weights))))
+        graph.nodes.append(Node("FullyConnected", [source, f"w{i}"], [f"t{i + 1}"]))
+        source, width = f"t{i + 1}", len(weights)
+    x = random.standard_normal((4, 1, 16)).astype(np.float32)
+    data = convert_graph(graph, Scheme(), [{"x": sample} for sample in x])[0]
+    free = edge8.Model(data)
+    tight = edge8.Model(data, limits={"arena": free.arena_bytes() // 2})
+    assert tight.arena_bytes() == free.arena_bytes(least=True) < free.arena_bytes() // 2
+    np.testing.assert_array_equal(tight.session()(x[0]), free.session()(x[0]))
 
 
 def test_cpu_levels_give_the_same_bytes() -> None:

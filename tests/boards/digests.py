@@ -8,7 +8,6 @@ and prints a line for each (hours); ``--networks dscnn_kws`` some of them.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,8 +20,8 @@ from edge8.converter.api import convert_graph, load_graph
 from edge8.converter.graph import Graph
 from edge8.converter.quant.scheme import Scheme
 from tests.boards.builds import hold_builds
-from tests.boards.emulated import LEVELS, ROOT, Level, run_static
-from tests.fetch import NETWORKS, Unavailable, network
+from tests.boards.emulated import LEVELS, Level, run_static
+from tests.fetch import NETWORKS, Unavailable, bench_networks, network
 
 __all__ = ["BOARDS", "MODES", "NAMES", "SMALL", "compare", "load", "write"]
 
@@ -33,18 +32,9 @@ NAMES = [*SMALL, *sorted(NETWORKS)]
 MODES = ["full", "float"]
 
 
-def _bench_networks() -> Any:
-    spec = importlib.util.spec_from_file_location("networks", ROOT / "runtime_c" / "bench" / "networks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def load(name: str, folder: Path) -> Graph:
     """The float graph of a network. Raises `Unavailable` where it cannot be had."""
-    return load_graph(network(name), NETWORKS[name].shapes) if name in NETWORKS else load_graph(_bench_networks().write(name, folder))
+    return load_graph(network(name), NETWORKS[name].shapes) if name in NETWORKS else load_graph(bench_networks().write(name, folder))
 
 
 def write(graph: Graph, mode: str, folder: Path) -> tuple[Path, list[Path]]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -17,8 +16,9 @@ from edge8.converter.errors import ConvertError
 from edge8.converter.prune import FORMS, needs_of, operators, operators_header
 from edge8.converter.sizes import format_sizes, measure_sizes
 from edge8.converter.sources import sources_folder
-from tests.boards.emulated import ROOT, bare_library, need
+from tests.boards.emulated import bare_library, need
 from tests.boards.test_bare_metal import GOLDEN, run_suite
+from tests.fetch import bench_networks
 
 # Files of ops/ that are not named after an operator, and the operators that they serve.
 SHARED = {
@@ -88,14 +88,9 @@ def test_model_before_calibration_keeps_the_forms_it_will_have() -> None:
 @pytest.fixture(scope="module")
 def keywords(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """DS-CNN for keywords, of MLPerf Tiny's sizes, with int8 inputs and outputs."""
-    spec = importlib.util.spec_from_file_location("bench_networks", ROOT / "runtime_c" / "bench" / "networks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     folder = tmp_path_factory.mktemp("keywords")
     np.save(folder / "x.npy", np.random.default_rng(0).standard_normal((8, 1, 49, 10)).astype(np.float32))
-    convert(module.build("dscnn_kws"), folder / "kws.e8", calibration=folder / "x.npy", io="int8", corrections=())
+    convert(bench_networks().build("dscnn_kws"), folder / "kws.e8", calibration=folder / "x.npy", io="int8", corrections=())
     return folder / "kws.e8"
 
 

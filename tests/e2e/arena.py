@@ -9,11 +9,9 @@ Networks of runtime_c/bench/networks.py and of tests/fetch.py, full int8. What c
 from __future__ import annotations
 
 import copy
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -23,26 +21,15 @@ from edge8.converter.api import load_graph
 from edge8.converter.graph import Graph
 from edge8.converter.quant.scheme import Scheme, apply
 from edge8.converter.targets.cpu_lite import Plan, plan_arena
-from tests.fetch import NETWORKS, Unavailable, network
+from tests.fetch import NETWORKS, Unavailable, bench_networks, network
 
-ROOT = Path(__file__).resolve().parents[2]
 BUILT = ("dscnn_kws", "mobilenetv1_025_vww", "resnet8_cifar", "squeezenet11", "mobilenetv1", "resnet18", "resnet50", "minilm6")
-
-
-def built() -> ModuleType:
-    """The module runtime_c/bench/networks.py."""
-    spec = importlib.util.spec_from_file_location("bench_networks", ROOT / "runtime_c" / "bench" / "networks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def quantised(name: str) -> Graph:
     """A network as it is written to a full int8 file. Raises `Unavailable` where it cannot be had."""
     if name in BUILT:
-        model: onnx.ModelProto | Path = built().build(name)
+        model: onnx.ModelProto | Path = bench_networks().build(name)
         graph = load_graph(model)
     else:
         graph = load_graph(network(name), NETWORKS[name].shapes)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
 import json
 import os
 import resource
@@ -39,6 +38,7 @@ from edge8.converter.rivals.desktop import Edge8Int8, OpenVinoInt8, OrtInt8  # n
 from edge8.converter.rivals.mobile import LiteRtInt8, MnnInt8, NcnnInt8  # noqa: E402
 from edge8.converter.rivals.network import open_network  # noqa: E402
 from tests.e2e.accuracy import Task, scores, tasks  # noqa: E402
+from tests.fetch import bench_networks  # noqa: E402
 
 Array = np.ndarray[Any, Any]
 
@@ -161,12 +161,7 @@ def _network(task: Task, work: Path) -> PictureNetwork:
 
 
 def _speed_network(work: Path) -> Network:
-    spec = importlib.util.spec_from_file_location("bench_networks", ROOT / "runtime_c" / "bench" / "networks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    network = open_network(module.write(SPEED, work), work)
+    network = open_network(bench_networks().write(SPEED, work), work)
     plain = {**dataclasses.asdict(network), "path": str(network.path), "folder": str(network.folder)}
     (work / "speed.json").write_text(json.dumps(plain))
     return network

@@ -11,7 +11,6 @@ something runs that did not run before, and a commit that raises a row says why.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import re
 import shutil
@@ -32,7 +31,7 @@ from edge8.converter.quant.scheme import Scheme
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from tests.fetch import NETWORKS, Unavailable, network  # noqa: E402
+from tests.fetch import NETWORKS, Unavailable, bench_networks, network  # noqa: E402
 
 __all__ = ["CASES", "LEVEL", "RECORD", "Case", "Missing", "compiler", "count", "read_record", "risen"]
 
@@ -47,12 +46,7 @@ class Missing(Exception):  # noqa: N818  (a reason to skip, not a failure)
 
 
 def _built(name: str) -> onnx.ModelProto:
-    spec = importlib.util.spec_from_file_location("bench_networks", ROOT / "runtime_c" / "bench" / "networks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    model: onnx.ModelProto = module.build(name)
+    model: onnx.ModelProto = bench_networks().build(name)
     return model
 
 

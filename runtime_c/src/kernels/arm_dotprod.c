@@ -40,17 +40,9 @@ DOTPROD static __attribute__((noinline)) void six_rows(const struct product *p, 
     product_store(p, sums + (store - first) * E8_NR, first + ROWS - store, store, n);
 }
 
-/* As many rows as there are whole tiles whose codes go straight to their place; their number. */
 DOTPROD static size_t direct_rows(const struct product *p, size_t n, const int8_t *w)
 {
-    struct arm_tile tile = product_tile(p, n, w);
-    size_t i = 0;
-    if (p->n - n < E8_NR || !product_is_direct(p)) return 0;
-    for (; i + ROWS <= p->m; i += ROWS) {
-        product_place(p, &tile, i, n);
-        tile6_codes(&tile);
-    }
-    return i;
+    return product_direct_rows(p, ROWS, n, w, tile6_codes);
 }
 
 /* Word `lane` of x times 64 bytes of weights. */

@@ -8,21 +8,13 @@
 #include "arm_product.h"
 #include "arm_tile.h"
 
-#define DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
-
 enum { ROWS = 6 };
 
-/* As many rows as there are whole tiles whose codes go straight to their place; their number. */
+#define DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
+
 DOTPROD static size_t direct_rows(const struct product *p, size_t n, const int8_t *w)
 {
-    struct arm_tile tile = product_tile(p, n, w);
-    size_t i = 0;
-    if (p->n - n < E8_NR || !product_is_direct(p)) return 0;
-    for (; i + ROWS <= p->m; i += ROWS) {
-        product_place(p, &tile, i, n);
-        tile6_wide_codes(&tile);
-    }
-    return i;
+    return product_direct_rows(p, ROWS, n, w, tile6_wide_codes);
 }
 
 static void gemm_s8(const struct e8_gemm_s8 *g, const struct e8_requant *q)

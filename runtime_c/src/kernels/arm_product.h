@@ -90,7 +90,21 @@ E8_INLINE void product_place(const struct product *p, struct arm_tile *tile, siz
     tile->residual = g->residual ? g->residual + i * g->residual_stride + n : NULL;
 }
 
-/* The same for `rows` rows of fewer than 16 channels, or of which some must not be stored: codes go to `part`, and residuals come
+/* As many rows as there are whole tiles of `rows` whose codes go straight to their place, by the kernel's `codes`; their number. */
+E8_INLINE size_t product_direct_rows(const struct product *p, size_t rows, size_t n, const int8_t *w,
+                                     void (*codes)(const struct arm_tile *tile))
+{
+    struct arm_tile tile = product_tile(p, n, w);
+    size_t i = 0;
+    if (p->n - n < E8_NR || !product_is_direct(p)) return 0;
+    for (; i + rows <= p->m; i += rows) {
+        product_place(p, &tile, i, n);
+        codes(&tile);
+    }
+    return i;
+}
+
+/* As product_place for `rows` rows of fewer than 16 channels, or of which some must not be stored: codes go to `part`, and residuals come
  * from `residual`, `rows` by 16. */
 static inline void product_place_part(const struct product *p, struct arm_tile *tile, size_t rows, size_t i, size_t n, int8_t *part,
                                       int8_t *residual)

@@ -46,6 +46,12 @@ struct e8_bounded {
     size_t residual_stride, out_stride;
 };
 
+/* What the sums of 16 channels start from where inputs x come as x + 128: init - 128 * weight_sum. */
+static inline void e8_avx2_bounded_base(int32_t *base, const int32_t *init, const int32_t *weight_sum)
+{
+    for (size_t c = 0; c < 16; c++) base[c] = (int32_t)((uint32_t)init[c] - 128 * (uint32_t)weight_sum[c]);
+}
+
 /* Empty lists in E8_STEP_LIST_BYTES(steps) bytes. */
 void e8_avx2_place_lists(struct e8_step_lists *lists, void *room, size_t steps);
 

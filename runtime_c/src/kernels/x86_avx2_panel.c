@@ -155,8 +155,7 @@ static void run_panel(const struct e8_gemm_s8 *g, const struct e8_requant *q, co
 {
     size_t k = g->taps * g->segment, steps = (k + 3) / 4;
     for (size_t n = 0; n < g->n; n += E8_NR) {
-        /* init - 128 * weight_sum, then + (lo + 128) * w. */
-        for (size_t c = 0; c < E8_NR; c++) p->sums[c] = (int32_t)((uint32_t)q->init[n + c] - 128 * (uint32_t)q->weight_sum[n + c]);
+        e8_avx2_bounded_base(p->sums, q->init + n, q->weight_sum + n); /* then + (lo + 128) * w */
         struct e8_bounded t = {
             .pitch = p->pitch,
             .w = g->w + n * 4 * steps,

@@ -74,7 +74,7 @@ static void run_line(const struct picture *p, int32_t y, size_t n, const int8_t 
     size_t at = (size_t)y * (size_t)g->ow, kh = (size_t)g->kh, steps = p->steps;
     int32_t *sums = (int32_t *)(void *)(p->scratch + p->at.sums);
     _Alignas(32) int32_t base[E8_NR];
-    for (size_t c = 0; c < E8_NR; c++) base[c] = (int32_t)((uint32_t)q->init[n + c] - 128 * (uint32_t)q->weight_sum[n + c]);
+    e8_avx2_bounded_base(base, q->init + n, q->weight_sum + n);
     struct e8_bounded t = {
         .x = p->scratch,
         .pitch = (size_t)g->sw * g->channels,
