@@ -209,6 +209,8 @@ def convert_graph(
     Raises:
         ConvertError: full quantisation without samples.
     """
+    graph = graph.copy()
+    graph.prune()  # what nobody needs must not decide about the rest
     data, decisions, count, first, _ = _converted(
         graph, scheme, samples, method=method, percentile=percentile, threads=threads, quiet=quiet, total=total, corrections=corrections,
         steps=steps,
@@ -250,8 +252,6 @@ def _converted(
 
     improved = _corrected(graph, scheme, again, corrections, method, percentile, threads, steps, progress)
     data, decisions, _ = file_with(improved.graph, improved.settle(scheme))
-    if Model(data).calibrated:  # all codes have scales that their operators fix, as those of Softmax
-        return data, decisions, 0, [], []
     data, count = calibrated(data, watched(), improved, method=method, percentile=percentile, threads=threads)
     if count == 0:
         raise ConvertError("there are no samples", rule="calibration.empty", where="--calibration")

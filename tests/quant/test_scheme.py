@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edge8 import Model
+from edge8.converter.api import convert_graph
 from edge8.converter.errors import ConvertError
 from edge8.converter.evaluate import evaluate
 from edge8.converter.graph import DType, Graph
@@ -44,6 +45,17 @@ def test_full_quantisation_of_a_whole_network() -> None:
     assert graph.tensors[graph.outputs[0]].dtype is DType.FLOAT32
     inner = [t for t in graph.activations() if t.name not in {"x", *graph.outputs}]
     assert all(t.dtype is DType.INT8 for t in inner)
+
+
+def test_what_nobody_needs_decides_nothing() -> None:
+    b = Builder()
+    x, y = b.input("x", 1, 4), b.input("y", 1, 4)
+    b.dense(x, 3, "dead")
+    graph = b.done(b.unary("sigmoid", y))
+    data = [{name: np.ones((1, 4), np.float32) for name in "xy"}]
+    file, decisions, *_ = convert_graph(graph, Scheme(), data)
+    assert [d.domain for d in decisions] == ["int8"]
+    assert Model(file).calibrated
 
 
 def test_output_keeps_its_name_and_order() -> None:
