@@ -101,7 +101,10 @@ ROWS_INLINE void one_line(const struct e8_depthwise_image *g, const struct e8_re
     }
     struct output o = {q, NULL, 0, (int8_t *)g->out + (size_t)oy * (size_t)g->ow * g->channels + c, g->channels, c, width};
     next_column(&l, &a);
-    if (g->sw == 1) next_column(&l, &b);
+    if (g->sw == 1)
+        next_column(&l, &b);
+    else
+        b = a; /* which nobody reads */
     for (size_t left = (size_t)g->ow, count; left > 0; left -= count) {
         count = left < BUFFERED ? left : BUFFERED;
         l.sums = sums;
