@@ -45,8 +45,7 @@ def profits(graph: Graph, node: Node) -> bool:
     channels, depth = shape[0] // group, int(np.prod(shape[1:]))
     if node.op == "Conv2D" and not (channels >= 128 and depth >= 512):
         _, kh, kw, inputs = shape
-        plain = kh == kw == 1 and graph.tensors[node.inputs[0]].shape[1:3] == out[1:3]
-        if not plain and group == 1 and (kw == 1 or node.params.get("dilation_w", 1) == 1):
+        if kh * kw > 1 and group == 1 and (kw == 1 or node.params.get("dilation_w", 1) == 1):
             return kw * inputs > 24 and kw * inputs % _SET == 0 and out[2] >= 12 and channels >= 48
         if kh * kw > 1:
             return False

@@ -5,7 +5,8 @@ Equalisation changes the float graph; bias correction and output-aware rounding 
 SQNR of the outputs in full int8 on every fourth sample, the mean of the samples' dB; the others calibrate meanwhile.
 
 The float model runs once over the samples: it shows what all files need to know, ranges for any types (observations.py) and the inputs
-of the layers. The first samples are run again where equalisation is tried, for its activations are the same ones, scaled.
+of the layers. The first samples are run again where equalisation is tried, for its activations are the same ones, scaled, and where
+rounding is, for their second moments.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from edge8 import Model
-from edge8.calibrate import Calibration
 
 from ..graph import DType, Graph, Node
 from ..memory import give_back
@@ -27,7 +27,7 @@ from .bias_correction import correct_bias, mean_shift
 from .bounded_weights import MOST_LOSS, bounded_codes
 from .equalisation import equalise, find_spaces
 from .float_model import FloatModel, Watcher
-from .observations import Observations
+from .observations import Observations, completed
 from .rounding import layer_codes
 from .scheme import CODED, Scheme, apply, bounds, decide
 from .statistics import ChannelWatcher, InputStatistics, InputWatcher, gather, linear_nodes
@@ -158,11 +158,7 @@ class _Judge:
 
     def noise(self, data: bytes, seen: Observations | None, held: Answers) -> Array:
         """Squared error ``[samples, outputs]`` of a file with ranges from ``seen``; without, of its int8 weights alone."""
-        model = Model(data)
-        if seen is not None and not model.calibrated:
-            calibration = Calibration(model)
-            seen.give(calibration)
-            model = Model(calibration.fill(self.method, self.percentile))
+        model = Model(data if seen is None else completed(data, seen, method=self.method, percentile=self.percentile))
         session = model.session(self.threads)
         give_back()
         rows = []

@@ -8,7 +8,7 @@ the same observers, and a file of any quantisation of it is completed from that:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,23 @@ from edge8.calibrate import Calibration
 from ..graph import DType, Graph
 from .float_model import FloatModel
 
-__all__ = ["BY_RUN", "Observations", "completed"]
+__all__ = ["BY_RUN", "Observations", "completed", "source_of"]
 
 BY_RUN = frozenset({"moving-average", "removal-outlier"})
 """Methods that look at each run by itself: tensors that share a scale must be watched together, in the file itself."""
 
 # What quantisation adds to the name of a tensor whose values it repeats (borders.py, sharing.py).
 _SUFFIX = re.compile(r"_(int8|int16|rescaled)(_\d+)?$")
+
+
+def source_of(name: str, known: Callable[[str], bool]) -> str | None:
+    """The activation of the float graph, one of those ``known``, whose values a tensor of a quantised file holds; None if of none."""
+    while not known(name):
+        shorter = _SUFFIX.sub("", name)
+        if shorter == name:
+            return None
+        name = shorter
+    return name
 
 
 class Observations:
@@ -83,13 +93,10 @@ class Observations:
 
     def _source(self, name: str) -> str:
         """The float activation, or constant operand, whose values a tensor of a quantised file holds."""
-        plain = name
-        while plain not in self._numbers and self._constant(plain) is None:
-            shorter = _SUFFIX.sub("", plain)
-            if shorter == plain:
-                raise ValueError(f"tensor {name!r} belongs to no activation that was watched")
-            plain = shorter
-        return plain
+        source = source_of(name, lambda plain: plain in self._numbers or self._constant(plain) is not None)
+        if source is None:
+            raise ValueError(f"tensor {name!r} belongs to no activation that was watched")
+        return source
 
     def _add_constant(self, slot: Any, x: np.ndarray[Any, Any]) -> None:
         """Each run of a file quantises its constant operands."""

@@ -30,6 +30,7 @@ from .assemble import assemble
 from .corrections import Improved
 from .evaluation import Goal
 from .moves import Move, Rounding, plan_moves
+from .observations import source_of
 from .scheme import CODED, Decision, Scheme, decide
 from .sensitivity import Codebook, Probe, decibels_of
 from .weights import BIAS_INPUT, WEIGHTS_INPUT, Codes, channel_axis, channel_scales, dequantise_weights, quantise_weights
@@ -120,13 +121,13 @@ def _probe_samples(graph: Graph, samples: Iterable[Sample], roundings: int, macs
     return kept
 
 
-def _codes_of(data: bytes) -> dict[str, Codebook]:
-    """Quantised activations of a calibrated file by the name that they have in the float graph."""
-    tensors = [t for t in Model(data).tensors if not t.constant and t.scale > 0]
-    books = {t.name: Codebook(t.scale, t.zero_point, np.iinfo(t.dtype).min, np.iinfo(t.dtype).max) for t in tensors}
-    for name in list(books):
-        if name.endswith("_int8"):
-            books.setdefault(name.removesuffix("_int8"), books[name])
+def _codes_of(data: bytes, graph: Graph) -> dict[str, Codebook]:
+    """Quantised activations of a calibrated file by the name that they have in the float graph; the coarsest of a name's."""
+    books: dict[str, Codebook] = {}
+    for t in sorted((t for t in Model(data).tensors if not t.constant and t.scale > 0), key=lambda t: (t.dtype.itemsize, len(t.name))):
+        name = source_of(t.name, graph.tensors.__contains__)
+        if name is not None:
+            books.setdefault(name, Codebook(t.scale, t.zero_point, np.iinfo(t.dtype).min, np.iinfo(t.dtype).max))
     return books
 
 
@@ -135,7 +136,7 @@ def find_roundings(
 ) -> tuple[list[Rounding], list[int]]:
     """Every rounding of an int8 file with its noise, and the multiply-accumulates of each node."""
     graph = improved.base
-    users, codes = _coded_users(graph, decisions), _codes_of(data)
+    users, codes = _coded_users(graph, decisions), _codes_of(data, graph)
     users = {name: nodes for name, nodes in users.items() if name in codes}
     linear = [i for i, node in enumerate(graph.nodes) if decisions[i].domain in CODED and node.op in WEIGHTS_INPUT]
     kept = _probe_samples(graph, samples, len(users) + len(linear), Model(data).macs)

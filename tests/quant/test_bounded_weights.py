@@ -28,11 +28,11 @@ from edge8.converter.quant.weights import Codes, channel_scales, quantise_weight
 from .graphs import Builder
 
 Array = np.ndarray[Any, Any]
-LAYERS = ["pointwise", "grouped", "lines", "between", "window"]
+LAYERS = ["pointwise", "grouped", "lines", "between", "window", "strided"]
 
 
 def network(seed: int = 0) -> Graph:
-    """Convolutions whose kernels use the bound (pointwise, grouped, a narrow and a wide window), and layers that do not."""
+    """Convolutions whose kernels use the bound (1x1, grouped, narrow and wide windows, 1x1 with stride), and layers that do not."""
     b = Builder(seed)
     x = b.input("x", 1, 12, 12, 57)
     wide = b.conv(x, 64, 1, "pointwise")
@@ -41,7 +41,7 @@ def network(seed: int = 0) -> Graph:
     window = b.conv(b.conv(lines, 64, 1, "between"), 128, 3, "window", scale=0.05, stride_h=2, stride_w=2)
     small = b.conv(window, 16, 1, "few_channels")
     y = b.dense(b.reshape(small, 1, 6 * 6 * 16), 32, "one_row", 0.05)
-    return b.done(y)
+    return b.done(y, b.conv(lines, 40, 1, "strided", stride_h=2, stride_w=2))
 
 
 def samples(count: int, seed: int = 1) -> list[dict[str, Array]]:
@@ -87,8 +87,8 @@ def test_stored_weights_keep_the_bound_in_the_order_of_the_kernel() -> None:
     free, bounded = graph.copy(), graph.copy()
     apply(free, Scheme())
     apply(bounded, Scheme(bounded_weights="on"))
-    assert bounded_layers(free) == (0, 5)
-    assert bounded_layers(bounded) == (5, 5)
+    assert bounded_layers(free) == (0, len(LAYERS))
+    assert bounded_layers(bounded) == (len(LAYERS), len(LAYERS))
     for node, other in zip(bounded.nodes, free.nodes, strict=True):
         if node.op not in ("Conv2D", "FullyConnected"):
             continue
@@ -183,7 +183,7 @@ def test_int16_layers_and_given_codes_stay_as_they_are() -> None:
     tensor.data, tensor.scale, tensor.dtype = codes.codes, codes.scale, DType.INT8
     apply(coded, Scheme(bounded_weights="on"))
     np.testing.assert_array_equal(coded.tensors[next(n for n in coded.nodes if n.op == "Conv2D").inputs[1]].data, codes.codes)
-    assert bounded_layers(coded) == (4, 5)
+    assert bounded_layers(coded) == (len(LAYERS) - 1, len(LAYERS))
 
 
 @pytest.mark.parametrize(

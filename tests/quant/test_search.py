@@ -111,6 +111,14 @@ def test_int16_activations_move_to_float_for_their_weights() -> None:
         search_levels(plain(graph), scheme, goal, lambda: data(), method="minmax", min_int8=1.0)
 
 
+def test_roundings_of_int16_files_are_found_by_their_float_names() -> None:
+    graph, scheme = small_network(), Scheme(activations="int16")
+    file, decisions, _ = assemble(plain(graph), scheme, lambda: data(), method="minmax", percentile=99.99, threads=1)
+    found, _ = find_roundings(plain(graph), file, decisions, data(), 1)
+    places = {rounding.what for rounding in found}
+    assert {f"tensor {name!r}" for name in [*graph.inputs, *graph.outputs]} <= places
+
+
 def test_nodes_that_the_user_made_int16_can_move_to_float() -> None:
     graph = hard_network()
     scheme = Scheme(int16=("re:.",))
